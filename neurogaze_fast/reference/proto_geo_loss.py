@@ -1,0 +1,116 @@
+"""Proto-KD and D-Geo on one batch of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Reduce = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def proto_geo_loss(
+    features: Tensor,
+    prototypes: Tensor,
+    target_cells: Tensor,
+    labels: Tensor,
+    *,
+    tau: float,
+    variance_cap: float,
+    margin: float,
+    high_valence: Sequence[int],
+    num_classes: int = 8,
+    reduce: Reduce | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosine Proto-KD towards the bank, and the two D-Geo terms.
+
+    Proto-KD (NeuroGaze-Distill): s_k = cos(f, p_k); mean over the batch of
+    KL(q || softmax(s / tau)).
+
+    D-Geo: with z = f / |f| and mu_c the mean of z over class c, the variance of a class is
+    1 - |mu_c|^2 because |z| = 1. Over classes with at least two members,
+    cap = mean over the `high_valence` classes present of relu(1 - |mu_c|^2 - variance_cap), and
+    margin = mean over pairs of classes present of relu(margin - (1 - cos(mu_c, mu_c'))). No such
+    class, or pair, gives 0.
+
+    The paper names the terms (cap on the variance of happiness and surprise, global margin) but not
+    their formulas, nor how the target over cells is made: those are our choices.
+
+    Args:
+        features: [B, D] any float dtype.
+        prototypes: [K, D].
+        target_cells: [B, K] each row a distribution over the bank's cells.
+        labels: int64 [B] in 0..num_classes-1.
+        tau: softmax temperature, > 0 (the paper: 0.90).
+        variance_cap: v_max, the variance a high-valence class may have without penalty.
+        margin: m, the cosine distance two class means should keep.
+        high_valence: class indices the cap acts on.
+        num_classes: C.
+        reduce: hook (sums [C, D], counts [C]) -> the same over all processes.
+
+    Returns:
+        (proto, cap, margin): three scalars, float32 (float64 for float64 features).
+
+    Raises:
+        ValueError: shapes do not agree, tau <= 0, or a label is out of range (checked on the CPU).
+    """
+    _check(features, prototypes, target_cells, labels, tau, num_classes)
+    wide = torch.float64 if features.dtype == torch.float64 else torch.float32
+    z = F.normalize(features.to(wide), dim=1)
+    p = F.normalize(prototypes.to(wide), dim=1)
+    q = target_cells.to(wide)
+    if len(z) == 0:
+        zero = z.sum()
+        return zero, zero, zero
+
+    log_student = F.log_softmax(z @ p.T / tau, dim=1)
+    proto = (torch.xlogy(q, q) - q * log_student).sum(1).mean()
+
+    sums = z.new_zeros(num_classes, z.shape[1]).index_add(0, labels, z)
+    counts = z.new_zeros(num_classes).index_add(0, labels, z.new_ones(len(z)))
+    if reduce is not None:
+        sums, counts = reduce(sums, counts)
+    mu = sums / counts.clamp_min(1).unsqueeze(1)
+    kept = (counts >= 2).to(wide)
+
+    high = torch.zeros_like(kept)
+    high[list(high_valence)] = 1
+    high = high * kept
+    variance = 1 - mu.square().sum(1)
+    cap = (F.relu(variance - variance_cap) * high).sum() / high.sum().clamp_min(1)
+
+    direction = F.normalize(mu, dim=1)
+    distance = 1 - direction @ direction.T
+    pairs = torch.triu(kept.unsqueeze(0) * kept.unsqueeze(1), diagonal=1)
+    spread = (F.relu(margin - distance) * pairs).sum() / pairs.sum().clamp_min(1)
+    return proto, cap, spread
+
+
+def _check(
+    features: Tensor,
+    prototypes: Tensor,
+    target_cells: Tensor,
+    labels: Tensor,
+    tau: float,
+    num_classes: int,
+) -> None:
+    if features.ndim != 2 or prototypes.ndim != 2 or features.shape[1] != prototypes.shape[1]:
+        raise ValueError(
+            f"features [B, D] and prototypes [K, D] must share D, got {tuple(features.shape)} "
+            f"and {tuple(prototypes.shape)}"
+        )
+    expected = (features.shape[0], prototypes.shape[0])
+    if tuple(target_cells.shape) != expected:
+        raise ValueError(
+            f"target_cells must be [B, K] = {expected}, got {tuple(target_cells.shape)}"
+        )
+    if tuple(labels.shape) != expected[:1]:
+        raise ValueError(f"labels must be [B] = {expected[:1]}, got {tuple(labels.shape)}")
+    if not tau > 0:
+        raise ValueError(f"tau must be > 0, got {tau}")
+    if labels.device.type == "cpu" and len(labels):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"labels must lie in 0..{num_classes - 1}, found {low}..{high}")
