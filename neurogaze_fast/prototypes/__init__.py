@@ -1,0 +1,1 @@
+"""The frozen valence/arousal prototype bank."""
