@@ -1,0 +1,1 @@
+"""The fastest plain ways we know, to measure against."""

@@ -1,0 +1,1 @@
+"""The vision student: network, objective, schedule, training loop and checkpoints."""

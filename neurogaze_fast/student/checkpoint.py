@@ -1,0 +1,71 @@
+"""Training checkpoints: atomic, hashed, at least two kept, never unpickled as code."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neurogaze_fast.artifacts import manifest_path, verified_open, write_artifact
+from neurogaze_fast.errors import ArtifactError, CheckpointError
+
+KEEP = 2
+
+
+def save_checkpoint(
+    folder: Path, prefix: str, step: int, state: dict[str, Any], *, keep: int = KEEP
+) -> Path:
+    """Write ``PREFIX_<step>.pt`` with its manifest, then drop all but the newest `keep`.
+
+    A file is complete once its manifest is there, and nothing older is removed before, so a crash
+    at any point leaves at least the previous checkpoint intact.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    path = folder / f"{prefix}_{step:08d}.pt"
+    write_artifact(path, buffer.getvalue(), {"kind": "checkpoint", "step": step})
+    # Later steps than this one belong to a course that was given up by falling back.
+    past = [p for p in checkpoints(folder, prefix) if p.name <= path.name]
+    kept = {p.stem for p in past[:keep]}
+    stale = [p for p in folder.glob(f"{prefix}_*") if p.name.split(".")[0] not in kept]
+    # Manifests first: without its manifest a file no longer counts as a checkpoint.
+    for file in sorted(stale, key=lambda p: p.suffix != ".json"):
+        file.unlink()
+    return path
+
+
+def checkpoints(folder: Path, prefix: str) -> list[Path]:
+    """Checkpoint files of `prefix`, newest first; unfinished ones (no manifest) are not listed."""
+    files = [p for p in Path(folder).glob(f"{prefix}_*.pt") if manifest_path(p).exists()]
+    return sorted(files, reverse=True)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Verify and read one checkpoint (tensors and plain values only: ``weights_only``).
+
+    Raises:
+        CheckpointError: altered, damaged or missing.
+    """
+    data, _ = verified_open(path, CheckpointError)
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def newest_checkpoint(folder: Path, prefix: str) -> tuple[dict[str, Any], Path, list[str]]:
+    """The newest intact checkpoint, and a line for each newer one that had to be passed over.
+
+    Raises:
+        CheckpointError: none is intact.
+    """
+    skipped: list[str] = []
+    for path in checkpoints(folder, prefix):
+        try:
+            return load_checkpoint(path), path, skipped
+        except ArtifactError as error:
+            skipped.append(str(error))
+    reason = " ".join(skipped) or "The folder holds none."
+    raise CheckpointError(
+        f"{folder} has no intact checkpoint to continue from. {reason} Start a new run."
+    )

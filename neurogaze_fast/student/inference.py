@@ -1,0 +1,133 @@
+"""Logits of a whole set, and the model file they can be recomputed from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neurogaze_fast.artifacts import verified_open, write_artifact
+from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import CheckpointError, ConfigError
+from neurogaze_fast.faces.resident import plain_batches
+from neurogaze_fast.student.resnet import ARCHITECTURES, STEMS, ResNet, load_weights
+
+KIND = "student"
+MODEL_FILE = "model.safetensors"
+
+
+def amp_dtype(config: TrainConfig) -> torch.dtype | None:
+    """The precision of a run's autocast, or None without --amp."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}[config.amp_dtype] if config.amp else None
+
+
+def predict_logits(
+    model: nn.Module,
+    images: np.ndarray,
+    *,
+    size: int,
+    device: torch.device,
+    batch_size: int = 512,
+    amp_dtype: torch.dtype | None = None,
+) -> np.ndarray:
+    """float32 [N, 8] for uint8 [N, H, W]; the model's training mode is put back afterwards."""
+    was_training = model.training
+    model.eval()
+    parts: list[Tensor] = []
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
+    ):
+        batches = plain_batches(images, size=size, batch_size=batch_size, device=device)
+        parts.extend(model(batch)[1].float().cpu() for batch in batches)
+    model.train(was_training)
+    return torch.cat(parts).numpy() if parts else np.zeros((0, len(EMOTIONS)), np.float32)
+
+
+def save_model(path: Path, model: ResNet, state: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    """Write a student's weights with a manifest saying what they are; return their SHA-256.
+
+    `facts` must hold ``size``; architecture, stem, channels and emotion order are added here.
+    """
+    from safetensors.torch import save
+
+    provenance = {
+        "kind": KIND,
+        "architecture": model.architecture,
+        "stem": model.stem,
+        "channels": model.channels,
+        "emotions": list(EMOTIONS),
+        **facts,
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    return write_artifact(path, save(tensors), provenance)
+
+
+def model_path(run: Path) -> Path:
+    """The model file of a run folder (or the file itself).
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    run = Path(run)
+    path = run / MODEL_FILE if run.is_dir() else run
+    if not path.exists():
+        hint = (
+            f"It was interrupted: continue it with --resume {run}."
+            if (run / "checkpoints").is_dir()
+            else "Name a run folder that training finished, or a model.safetensors file."
+        )
+        raise CheckpointError(f"{path} does not exist. {hint}")
+    return path
+
+
+def load_model(run: Path) -> tuple[ResNet, dict[str, Any]]:
+    """A verified student in evaluation mode, and its provenance.
+
+    Raises:
+        CheckpointError: missing, altered, not a student, or another emotion order.
+    """
+    from safetensors.torch import load
+
+    path = model_path(run)
+    data, provenance = verified_open(path, CheckpointError)
+    if (
+        provenance.get("kind") != KIND
+        or provenance.get("architecture") not in ARCHITECTURES
+        or provenance.get("stem") not in STEMS
+    ):
+        raise CheckpointError(
+            f"{path} is a {provenance.get('kind', 'file of unknown kind')!r} of architecture "
+            f"{provenance.get('architecture')!r}; this version reads students of "
+            f"{', '.join(ARCHITECTURES)}."
+        )
+    if provenance.get("emotions") != list(EMOTIONS):
+        raise CheckpointError(
+            f"{path} was trained for the emotion order {provenance.get('emotions')}, this version "
+            f"uses {list(EMOTIONS)}: its outputs would be read under the wrong names."
+        )
+    model = ResNet(
+        provenance["architecture"], stem=provenance["stem"], channels=provenance["channels"]
+    )
+    load_weights(model, load(data), str(path))
+    return model.to(memory_format=torch.channels_last).eval(), provenance
+
+
+def pick_device(name: str) -> torch.device:
+    """auto, cpu or cuda -> a device that is there.
+
+    Raises:
+        ConfigError: cuda was asked for and torch finds none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda was asked for but torch finds no usable GPU. Use --device cpu, or run "
+            "python -m neurogaze_fast.doctor to see why."
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

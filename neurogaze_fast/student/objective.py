@@ -1,0 +1,126 @@
+"""The student's objective: CE + KD + Proto-KD + D-Geo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.emotions import high_valence_indices
+from neurogaze_fast.reference import logit_loss, proto_geo_loss
+
+TERMS = ("total", "ce", "kd", "proto", "geo_cap", "geo_margin")
+
+
+@dataclass(frozen=True)
+class ObjectiveWeights:
+    """Every number of the objective."""
+
+    kd: float
+    proto: float
+    geo: float
+    label_smoothing: float
+    kd_loss: str
+    kd_temperature: float
+    tau: float
+    variance_cap: float
+    margin: float
+
+    @classmethod
+    def from_config(cls, config: TrainConfig) -> ObjectiveWeights:
+        """The numbers of a run's options."""
+        return cls(
+            kd=config.kd_weight,
+            proto=config.proto_weight,
+            geo=config.geo_weight,
+            label_smoothing=config.label_smoothing,
+            kd_loss=config.kd_loss,
+            kd_temperature=config.kd_temperature,
+            tau=config.tau,
+            variance_cap=config.variance_cap,
+            margin=config.margin,
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is compared with; every tensor has one row per image."""
+
+    labels: Tensor
+    """int64 [B]: D-Geo's classes."""
+    targets: Tensor
+    """float32 [B, 8]: cross-entropy's distributions."""
+    teacher_logits: Tensor | None
+    """float32 [B, 8], or None without KD."""
+    cells: Tensor | None
+    """float32 [B, K]: distribution over the bank's cells, or None without Proto-KD."""
+
+    def rows(self, index: Tensor) -> Targets:
+        """The rows `index` int64 [B]."""
+        return Targets(
+            *(
+                None if value is None else value[index]
+                for value in (self.labels, self.targets, self.teacher_logits, self.cells)
+            )
+        )
+
+
+class Objective(nn.Module):
+    """Weighs the terms of a variant (b0: CE; b1: + KD; b2: + Proto-KD; b3: + D-Geo).
+
+    Owns the frozen bank, and the projector where one is needed.
+
+    A bias-free linear projector comes before Proto-KD and D-Geo when the student's width differs
+    from the bank's; it is trained with the student and dropped afterwards.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        weights: ObjectiveWeights,
+        class_weights: Tensor,
+        prototypes: Tensor | None,
+        width: int,
+    ) -> None:
+        super().__init__()
+        self.variant, self.weights = variant, weights
+        self.register_buffer("class_weights", class_weights)
+        self.register_buffer("prototypes", prototypes)
+        self.projector = None
+        if prototypes is not None and prototypes.shape[1] != width:
+            self.projector = nn.Linear(width, prototypes.shape[1], bias=False)
+
+    def forward(
+        self, features: Tensor, logits: Tensor, batch: Targets, ramp: float | Tensor
+    ) -> dict[str, Tensor]:
+        """Features [B, D] and logits [B, 8] -> each term of :data:`TERMS`, unweighted but total."""
+        w = self.weights
+        ce, kd = logit_loss(
+            logits,
+            batch.targets,
+            self.class_weights,
+            batch.teacher_logits,
+            label_smoothing=w.label_smoothing,
+            kd=w.kd_loss,
+            temperature=w.kd_temperature,
+        )
+        total = ce + w.kd * kd
+        proto = cap = margin = torch.zeros_like(ce)
+        if self.prototypes is not None:
+            projected = features if self.projector is None else self.projector(features)
+            proto, cap, margin = proto_geo_loss(
+                projected,
+                self.prototypes,
+                batch.cells,
+                batch.labels,
+                tau=w.tau,
+                variance_cap=w.variance_cap,
+                margin=w.margin,
+                high_valence=high_valence_indices(),
+            )
+            total = total + w.proto * proto
+            if self.variant == "b3":
+                total = total + w.geo * ramp * (cap + margin)
+        return dict(zip(TERMS, (total, ce, kd, proto, cap, margin), strict=True))

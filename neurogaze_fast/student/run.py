@@ -1,0 +1,203 @@
+"""One training run from its configuration to the files in its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from neurogaze_fast.artifacts import (
+    atomic_write,
+    manifest_path,
+    read_manifest,
+    sha256_file,
+    verified_open,
+)
+from neurogaze_fast.config import TrainConfig, seal, to_dict
+from neurogaze_fast.environment import environment
+from neurogaze_fast.errors import CheckpointError, ConfigError, OutputExistsError
+from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
+from neurogaze_fast.student.checkpoint import newest_checkpoint
+from neurogaze_fast.student.inference import MODEL_FILE, model_path, pick_device, save_model
+from neurogaze_fast.student.loop import Trainer, Validate
+from neurogaze_fast.student.objective import Objective, ObjectiveWeights
+from neurogaze_fast.student.resnet import ResNet, load_weights
+from neurogaze_fast.student.targets import training_rows
+
+BANK_FILE = "bank.safetensors"
+CONFIG_FILE = "config.json"
+
+
+class TrainingRun:
+    """A run folder being written: config.json, bank, checkpoints, TensorBoard, model."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        faces: FaceSet,
+        folder: Path,
+        *,
+        validate: Validate,
+        console: Console,
+    ) -> None:
+        """Prepare everything; an existing run is only touched when it is being resumed."""
+        self.config, self.faces, self.folder, self.console = config, faces, folder, console
+        self.device = pick_device(config.device)
+        prepare_torch(config)
+        resuming = config.resume is not None
+        self.bank = self._bank(resuming)
+        rows = training_rows(faces["train"], config, self.bank, self.device)
+        model = ResNet(config.model, stem=config.stem)
+        if config.init is not None and not resuming:
+            _initialise(model, config.init)
+        prototypes = None if self.bank is None else torch.from_numpy(self.bank.prototypes)
+        weights = ObjectiveWeights.from_config(config)
+        objective = Objective(config.variant, weights, rows.class_weights, prototypes, model.width)
+        if not resuming:  # everything that can be refused has been by now
+            _claim(folder)
+            if self.bank is not None:
+                self.bank.save(folder / BANK_FILE)
+                self.bank = PrototypeBank.load(folder / BANK_FILE)
+        self.facts = self._facts(len(rows.images))
+        self.trainer = Trainer(
+            config,
+            model,
+            objective,
+            rows,
+            self.device,
+            folder=folder / "checkpoints",
+            validate=validate,
+            console=console,
+            on_epoch=self._to_tensorboard,
+        )
+        if resuming:
+            self._restore()
+        else:
+            description = seal({"config": to_dict(replace(config, out=folder)), **self.facts})
+            text = json.dumps(description, indent=2, sort_keys=True) + "\n"
+            atomic_write(folder / CONFIG_FILE, text.encode())
+
+    def train(self) -> list[dict[str, Any]]:
+        """Fit, then write the selected epoch as model.safetensors; return the history."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        done = len(self.trainer.history)
+        with SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1) as self._writer:
+            history = self.trainer.fit()
+        state, _, _ = newest_checkpoint(self.folder / "checkpoints", "best")
+        facts = {
+            **self.facts,
+            "size": self.config.size,
+            "selected": {**state["best"], "on": "valid"},
+            "config_sha256": json.loads((self.folder / CONFIG_FILE).read_text())["sha256"],
+        }
+        save_model(self.folder / MODEL_FILE, self.trainer.model, state["model"], facts)
+        return history
+
+    def _bank(self, resuming: bool) -> PrototypeBank | None:
+        if self.config.variant in ("b0", "b1"):
+            return None
+        source = self.folder / BANK_FILE if resuming else self.config.bank
+        return demo_bank() if source is None else PrototypeBank.load(source)
+
+    def _facts(self, training_rows: int) -> dict[str, Any]:
+        config, bank, teacher = self.config, None, None
+        if self.bank is not None:
+            bank = {"sha256": self.bank.sha256, "synthetic": self.bank.synthetic}
+        if config.variant != "b0" and config.kd_teacher != "votes":
+            manifest = read_manifest(model_path(Path(config.kd_teacher)), CheckpointError)
+            synthetic = manifest["provenance"]["synthetic"]
+            teacher = {"sha256": manifest["sha256"], "synthetic": synthetic}
+        return {
+            "data": {"source": self.faces.source, **self.faces.provenance()},
+            "training_rows": training_rows,
+            "bank": bank,
+            "kd_teacher": teacher,
+            "init": None if config.init is None else {"sha256": sha256_file(config.init)},
+            "synthetic": self.faces.synthetic or bool(teacher and teacher["synthetic"]),
+            "environment": environment(),
+        }
+
+    def _restore(self) -> None:
+        recorded = json.loads((self.folder / CONFIG_FILE).read_text())
+        what = {
+            "data": f"the set {self.faces.source}",
+            "bank": f"the bank {self.folder / BANK_FILE}",
+            "kd_teacher": f"the KD teacher {self.config.kd_teacher}",
+        }
+        for key, name in what.items():
+            old, new = recorded[key], self.facts[key]
+            if (old and old["sha256"]) != (new and new["sha256"]):
+                raise CheckpointError(
+                    f"{name[0].upper()}{name[1:]} is not the one {self.folder} was started with "
+                    "(its hash differs). Point to the original, or start a new run."
+                )
+        state, path, skipped = newest_checkpoint(self.folder / "checkpoints", "last")
+        for reason in skipped:
+            self.console.print(f"[yellow]Passed over:[/] {escape(reason)}")
+        self.trainer.load_state_dict(state, str(path))
+        self.console.print(f"Continuing {self.folder} from step {self.trainer.step}.", markup=False)
+
+    def _to_tensorboard(self, entry: dict[str, Any]) -> None:
+        for group in ("train", "valid"):
+            for name, value in entry[group].items():
+                self._writer.add_scalar(f"{group}/{name}", value, entry["epoch"])
+        for name in ("learning_rate", "images_per_second"):
+            self._writer.add_scalar(f"run/{name}", entry[name], entry["epoch"])
+        self._writer.flush()
+
+
+def run_folder(config: TrainConfig, faces: FaceSet) -> Path:
+    """--out, the resumed folder, or a name made of time, set and variant."""
+    if config.resume is not None:
+        return config.resume
+    if config.out is not None:
+        return config.out
+    kind = "demo" if faces.synthetic else "ferplus"
+    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{config.variant}"
+
+
+def prepare_torch(config: TrainConfig) -> None:
+    """Seeds, threads and determinism, before anything is allocated."""
+    torch.manual_seed(config.seed)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
+
+
+def _claim(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise OutputExistsError(
+            f"{folder} exists and was left alone. Choose another --out, or continue it with "
+            f"--resume {folder}."
+        ) from None
+    except OSError as cause:
+        raise ConfigError(f"{folder} cannot be created ({cause.strerror}).") from cause
+
+
+def _initialise(model: ResNet, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        # A run's own model file has a manifest: then it is verified like everything else.
+        checked = manifest_path(path).exists()
+        state = load(verified_open(path, CheckpointError)[0] if checked else path.read_bytes())
+    except (OSError, SafetensorError) as cause:
+        raise CheckpointError(
+            f"{path} cannot be read as safetensors ({cause}). --init takes a model.safetensors of "
+            "a run, or a torchvision state_dict saved with safetensors."
+        ) from cause
+    load_weights(model, state, str(path))

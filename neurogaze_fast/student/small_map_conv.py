@@ -1,0 +1,67 @@
+"""3x3 convolution whose weight gradient is one matrix product where the map is tiny (CPU only).
+
+On a CPU the convolution library computes the weight gradient of a 512-channel 2x2 or 3x3 map
+several times slower than the same sum written as a matrix product over unfolded patches (figures
+in benchmarks/README.md). A 48-pixel face spends its last stage on just such maps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LARGEST_MAP = 16
+"""Output pixels up to which unfolding wins."""
+
+
+class SmallMapConv2d(nn.Conv2d):
+    """A bias-free 3x3, padding-1 ``nn.Conv2d``: same parameters, same result."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, O, H/stride, W/stride]."""
+        stride = self.stride[0]
+        pixels = -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
+        tiny = x.device.type == "cpu" and torch.is_grad_enabled() and pixels <= LARGEST_MAP
+        if not tiny or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return super().forward(x)
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            return _PatchGradient.apply(x.to(dtype), self.weight.to(dtype), stride)
+        return _PatchGradient.apply(x, self.weight, stride)
+
+
+class _PatchGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return F.conv2d(x, weight, stride=stride, padding=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        stride = ctx.stride
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x, _, _ = torch.ops.aten.convolution_backward(
+                gradient, x, weight, None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], 1,
+                [True, False, False],
+            )  # fmt: skip
+        if ctx.needs_input_grad[1]:
+            patches = _patches(x, stride)
+            rows = gradient.permute(0, 2, 3, 1).reshape(patches.shape[0], -1)
+            product = rows.t() @ patches
+            out, channels = weight.shape[:2]
+            of_weight = product.view(out, 3, 3, channels).permute(0, 3, 1, 2)
+        return of_x, of_weight, None
+
+
+def _patches(x: Tensor, stride: int) -> Tensor:
+    """[B, C, H, W] -> [B * H/stride * W/stride, 9 * C], each row one 3x3 patch, channels last."""
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
+    windows = padded.unfold(1, 3, stride).unfold(2, 3, stride)  # [B, h, w, C, 3, 3]
+    batch, height, width, channels = windows.shape[:4]
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(batch * height * width, 9 * channels)

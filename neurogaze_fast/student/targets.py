@@ -1,0 +1,74 @@
+"""Training rows and everything the objective compares them with, as tensors on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.errors import DataError
+from neurogaze_fast.faces.faceset import FaceSplit
+from neurogaze_fast.faces.labels import class_weights, crowd_logits, hard_labels, renormalised
+from neurogaze_fast.prototypes.bank import PrototypeBank
+from neurogaze_fast.prototypes.grid import emotion_cells, target_cells
+from neurogaze_fast.student.inference import load_model, predict_logits
+from neurogaze_fast.student.objective import Targets
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of the train split a run learns from."""
+
+    images: np.ndarray
+    """uint8 [M, H, W]."""
+    names: np.ndarray
+    """str [M]; source_rows int64 [M]: for messages."""
+    source_rows: np.ndarray
+    targets: Targets
+    """One row per image, on the training device."""
+    class_weights: Tensor
+    """float32 [8]."""
+
+
+def training_rows(
+    split: FaceSplit, config: TrainConfig, bank: PrototypeBank | None, device: torch.device
+) -> TrainingRows:
+    """Apply the label rule and prepare every target once.
+
+    Raises:
+        DataError: fewer than two rows are left; CheckpointError: the KD teacher cannot be loaded.
+    """
+    index, targets = split.labelled(config.labels)
+    if len(index) < 2:  # BatchNorm needs two
+        raise DataError(
+            f"Only {len(index)} of the {len(split)} training images has an emotion label under the "
+            f"{config.labels!r} rule. Check the votes, or choose another --labels."
+        )
+    images, votes = split.images[index], split.votes[index]
+    labels = hard_labels(votes)
+    teacher = None
+    if config.variant != "b0":
+        teacher = crowd_logits(votes)
+        if config.kd_teacher != "votes":
+            model, facts = load_model(config.kd_teacher)
+            teacher = predict_logits(model.to(device), images, size=facts["size"], device=device)
+    cells = None
+    if bank is not None:
+        q = emotion_cells(bank.grid, sigma=config.sigma, hard=config.hard_cells)
+        cells = target_cells(renormalised(votes), q)
+
+    def on_device(array: np.ndarray | None) -> Tensor | None:
+        return None if array is None else torch.from_numpy(array).to(device)
+
+    return TrainingRows(
+        images=images,
+        names=split.names[index],
+        source_rows=split.rows[index],
+        targets=Targets(
+            on_device(labels), on_device(targets), on_device(teacher), on_device(cells)
+        ),
+        class_weights=on_device(class_weights(labels, config.class_weights)),
+    )

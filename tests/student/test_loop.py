@@ -1,0 +1,211 @@
+"""A run can be stopped anywhere and taken up again as if nothing had happened."""
+
+import io
+import itertools
+
+import pytest
+import torch
+from rich.console import Console
+
+from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
+from neurogaze_fast.faces.load import load_faces
+from neurogaze_fast.prototypes.bank import demo_bank
+from neurogaze_fast.student.checkpoint import newest_checkpoint
+from neurogaze_fast.student.loop import Trainer
+from neurogaze_fast.student.objective import Objective, ObjectiveWeights
+from neurogaze_fast.student.resnet import ResNet
+from neurogaze_fast.student.targets import training_rows
+
+CPU = torch.device("cpu")
+TIMING = {"seconds", "images_per_second", "data_wait"}
+
+
+@pytest.fixture(scope="module")
+def faces(small_set):
+    return load_faces("ferplus", small_set)
+
+
+def make(faces, folder, *, validate=None, model="resnet18", **options):
+    options = {"amp": True, "epochs": 3, "batch_size": 16, "size": 16, "ema": 0.9} | options
+    config = TrainConfig(model=model, **options)
+    torch.manual_seed(config.seed)
+    bank = demo_bank(width=64)  # not the student's: the projector is part of the state
+    rows = training_rows(faces["train"], config, bank, CPU)
+    network = ResNet(config.model, stem=config.stem)
+    objective = Objective(
+        "b3",
+        ObjectiveWeights.from_config(config),
+        rows.class_weights,
+        torch.from_numpy(bank.prototypes),
+        network.width,
+    )
+    score = {"accuracy": 0.5, "macro_f1": 0.5, "balanced_accuracy": 0.5}
+    return Trainer(
+        config,
+        network,
+        objective,
+        rows,
+        CPU,
+        folder=folder,
+        validate=validate or (lambda model, size: score),
+        console=Console(quiet=True),
+    )
+
+
+def leaves(value, path=""):
+    """Every tensor and plain value of a nested state but wall-clock times."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key not in TIMING and key != "clock":
+                yield from leaves(item, f"{path}/{key}")
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from leaves(item, f"{path}/{number}")
+    else:
+        yield path, value
+
+
+def differences(a, b):
+    found = []
+    for (where, x), (there, y) in itertools.zip_longest(leaves(a), leaves(b), fillvalue=("", None)):
+        same = where == there and (torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y)
+        if not same:
+            found.append(where)
+    return found
+
+
+def stop_after(trainer, steps):
+    """Run until `steps` steps are done, as SIGTERM would end it."""
+    real = trainer._train_step
+
+    def counted(images, rows):
+        real(images, rows)
+        if trainer.step + 1 == steps:
+            trainer._stop.set()
+
+    trainer._train_step = counted
+    with pytest.raises(Interrupted, match="--resume"):
+        trainer.fit()
+
+
+@pytest.fixture(scope="module")
+def straight(faces, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    trainer = make(faces, folder)
+    trainer.fit()
+    return trainer.state_dict(), len(trainer.loader)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 6, 9, 14])
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(faces, tmp_path, straight, steps):
+    expected, per_epoch = straight
+    assert per_epoch == 5
+    stop_after(make(faces, tmp_path), steps)
+    state, path, _ = newest_checkpoint(tmp_path, "last")
+    assert state["position"][2] == steps
+    resumed = make(faces, tmp_path)
+    torch.manual_seed(999)  # nothing may hang on the process's own generator
+    resumed.load_state_dict(state, str(path))
+    resumed.fit()
+    assert differences(expected, resumed.state_dict()) == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["model", "objective", "optimizer", "average", "position", "totals", "history", "best"],
+)
+def test_the_comparison_notices_a_part_that_is_not_restored(faces, tmp_path, straight, part):
+    stop_after(make(faces, tmp_path), 7)
+    state, path, _ = newest_checkpoint(tmp_path, "last")
+    resumed = make(faces, tmp_path)
+    state[part] = resumed.state_dict()[part]
+    resumed.load_state_dict(state, str(path))
+    resumed.fit()
+    assert differences(straight[0], resumed.state_dict())
+
+
+def test_best_is_the_selected_epoch(faces, tmp_path):
+    scores = iter([0.3, 0.7, 0.5])
+
+    def validate(model, size):
+        value = next(scores)
+        return {"accuracy": 1 - value, "macro_f1": value, "balanced_accuracy": value}
+
+    trainer = make(faces, tmp_path, validate=validate)
+    history = trainer.fit()
+    state, _, _ = newest_checkpoint(tmp_path, "best")
+    assert state["best"] == {"epoch": 2, "value": 0.7, "by": "macro_f1"}
+    assert [entry["valid"]["macro_f1"] for entry in history] == [0.3, 0.7, 0.5]
+
+
+def test_only_epochs_at_full_size_are_selected(faces, tmp_path):
+    sizes = []
+
+    def validate(model, size):
+        sizes.append(size)
+        value = 1 - len(sizes) / 10  # the first epoch is the best, but not at full size
+        return {"accuracy": value, "macro_f1": value, "balanced_accuracy": value}
+
+    trainer = make(faces, tmp_path, validate=validate, size=24, start_size=16)
+    trainer.fit()
+    assert sizes == [16, 16, 24]
+    assert trainer.best["epoch"] == 3
+
+
+def test_select_last_keeps_the_last_epoch(faces, tmp_path):
+    trainer = make(faces, tmp_path, select="last", epochs=2)
+    trainer.fit()
+    state, _, _ = newest_checkpoint(tmp_path, "best")
+    assert state["best"]["epoch"] == 2
+
+
+def test_training_learns(faces, tmp_path):
+    history = make(faces, tmp_path, epochs=12, augment=False, learning_rate=2e-3, ema=0.0).fit()
+    assert history[-1]["train"]["ce"] < 0.7 * history[0]["train"]["ce"]
+    assert history[-1]["skipped_batches"] == 0
+
+
+def test_bad_targets_are_skipped_and_named(faces, tmp_path):
+    trainer = make(faces, tmp_path, epochs=1)
+    trainer._console = Console(record=True, width=400, file=io.StringIO())
+    trainer.rows.targets.targets[7] = float("nan")
+    history = trainer.fit()
+    assert history[0]["skipped_batches"] == 1
+    text = trainer._console.export_text()
+    row, name = trainer.rows.source_rows[7], trainer.rows.names[7]
+    assert f"rows with non-finite targets {row} ({name})" in text
+    assert all(torch.isfinite(v).all() for v in trainer.model.state_dict().values())
+    assert torch.isfinite(torch.tensor(history[0]["train"]["total"]))
+
+
+def test_eight_bad_batches_in_a_row_end_the_run_with_finite_weights(faces, tmp_path):
+    trainer = make(faces, tmp_path, log_every=1)
+    trainer.rows.targets.targets.fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="8 non-finite batches in a row"):
+        trainer.fit()
+    assert trainer.step <= 9
+    assert all(torch.isfinite(v).all() for v in trainer.model.state_dict().values())
+
+
+def test_fp16_scales_its_gradients_and_skips_bad_batches(faces, tmp_path):
+    trainer = make(faces, tmp_path, amp_dtype="fp16", epochs=2, ema=0.0)
+    trainer.rows.targets.targets[7] = float("nan")
+    history = trainer.fit()
+    assert trainer.scaler.is_enabled()
+    assert history[0]["skipped_batches"] >= 1
+    assert all(torch.isfinite(v).all() for v in trainer.model.state_dict().values())
+
+
+def test_names_of_bad_batches_survive_a_stop_right_after_them(faces, tmp_path):
+    trainer = make(faces, tmp_path, log_every=1000)
+    trainer._console = Console(record=True, width=400, file=io.StringIO())
+    trainer.rows.targets.targets.fill_(float("nan"))
+    stop_after(trainer, 2)
+    assert trainer._console.export_text().count("non-finite targets") == 2
+
+
+def test_checkpoint_of_another_architecture_is_refused(faces, tmp_path, straight):
+    trainer = make(faces, tmp_path, model="resnet50")
+    with pytest.raises(CheckpointError, match=r"is of .*resnet18"):
+        trainer.load_state_dict(straight[0], "file")

@@ -1,0 +1,96 @@
+"""Variants, weights and the projector."""
+
+import pytest
+import torch
+
+from neurogaze_fast.config import RECIPES
+from neurogaze_fast.student.objective import TERMS, Objective, ObjectiveWeights, Targets
+from neurogaze_fast.student.schedule import geo_ramp, image_size, learning_rate
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    return Targets(
+        labels=torch.arange(32) % 8,
+        targets=torch.nn.functional.one_hot(torch.arange(32) % 8, 8).float(),
+        teacher_logits=torch.randn(32, 8),
+        cells=torch.softmax(torch.randn(32, 25), 1),
+    )
+
+
+def terms(variant, batch, ramp=1.0, width=16, bank_width=16):
+    torch.manual_seed(1)
+    features, logits = torch.randn(32, width), torch.randn(32, 8)
+    bank = torch.randn(25, bank_width) if variant in ("b2", "b3") else None
+    weights = ObjectiveWeights.from_config(RECIPES["paper"])
+    objective = Objective(variant, weights, torch.ones(8), bank, width)
+    if variant == "b0":
+        batch = Targets(batch.labels, batch.targets, None, None)
+    return objective, objective(features, logits, batch, ramp)
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ("b0", {"ce": 1}),
+        ("b1", {"ce": 1, "kd": 0.3}),
+        ("b2", {"ce": 1, "kd": 0.3, "proto": 0.12}),
+        ("b3", {"ce": 1, "kd": 0.3, "proto": 0.12, "geo_cap": 0.012, "geo_margin": 0.012}),
+    ],
+)
+def test_total_is_the_weighted_sum_of_the_variants_terms(batch, variant, expected):
+    _, values = terms(variant, batch)
+    assert tuple(values) == TERMS
+    total = sum(weight * values[name] for name, weight in expected.items())
+    torch.testing.assert_close(values["total"], total)
+    assert values["geo_cap"] + values["geo_margin"] > 0 or variant in ("b0", "b1")
+
+
+def test_ramp_scales_only_the_geometry(batch):
+    _, off = terms("b3", batch, ramp=0.0)
+    _, without = terms("b2", batch)
+    torch.testing.assert_close(off["total"], without["total"])
+
+
+def test_projector_only_where_widths_differ(batch):
+    same, _ = terms("b3", batch)
+    other, values = terms("b3", batch, width=32)
+    assert same.projector is None
+    assert other.projector.weight.shape == (16, 32)
+    assert other.projector.bias is None
+    values["total"].backward()
+    assert other.projector.weight.grad.abs().sum() > 0
+
+
+def test_bank_is_frozen(batch):
+    objective, _ = terms("b3", batch, width=32)
+    assert [name for name, _ in objective.named_parameters()] == ["projector.weight"]
+    assert not objective.prototypes.requires_grad
+
+
+def test_learning_rate_warms_up_and_ends_near_zero():
+    rates = [learning_rate(s, 100, peak=1.0, warmup=0.1) for s in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
+    assert rates[-1] < 1e-3
+    assert learning_rate(0, 100, peak=1.0, warmup=0.0) == pytest.approx(1.0)
+
+
+def test_ramp_is_the_late_half_cosine():
+    values = [geo_ramp(e / 100, 0.2, 0.6) for e in range(100)]
+    assert values[19] == 0
+    assert values[20] == 0
+    assert values[40] == pytest.approx(0.5)
+    assert values[60] == 1
+    assert values == sorted(values)
+    assert geo_ramp(0.0, 0.0, 0.0) == 1
+
+
+def test_progressive_sizes_rise_in_three_steps():
+    sizes = [image_size(e, 20, size=48, start_size=24) for e in range(20)]
+    assert sizes == [24] * 8 + [36] * 7 + [48] * 5
+    assert {image_size(e, 5, size=48, start_size=None) for e in range(5)} == {48}
+    assert {image_size(e, 5, size=48, start_size=64) for e in range(5)} == {48}
+    assert image_size(0, 1, size=48, start_size=24) == 48
