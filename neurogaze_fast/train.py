@@ -1,0 +1,137 @@
+"""``python -m neurogaze_fast.train``: train a student on faces and write a run folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from neurogaze_fast.config import RECIPES, TrainConfig, train_config_from_json
+from neurogaze_fast.errors import ConfigError, run_command
+
+ON_RESUME = {
+    *("resume", "data", "faces", "kd_teacher"),
+    *("device", "threads", "log_every", "checkpoint_minutes"),
+}
+"""Options that may differ when a run is continued: where things are, not what is computed."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, train, and print the scores and the run folder."""
+    run_command(lambda: train(parse(argv)))
+
+
+def parse(argv: Sequence[str] | None = None) -> TrainConfig:
+    """Options from the command line, over those of --recipe, or of the run being resumed."""
+    import tyro
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    resumed, recipe = _value(argv, "--resume"), _value(argv, "--recipe")
+    if recipe is None and _value(argv, "--data") is None:
+        recipe = "fast"  # the demo set
+    base = RECIPES.get(recipe or "default", RECIPES["default"])
+    if resumed is not None:
+        base = train_config_from_json(Path(resumed) / "config.json")
+    config = tyro.cli(
+        TrainConfig, args=argv, default=base, description="Train a student on faces.",
+        prog="python -m neurogaze_fast.train",
+    )  # fmt: skip
+    if resumed is not None:
+        changed = [
+            f.name
+            for f in fields(config)
+            if f.name not in ON_RESUME and getattr(config, f.name) != getattr(base, f.name)
+        ]
+        if changed:
+            flags = ", ".join("--" + name.replace("_", "-") for name in changed)
+            raise ConfigError(
+                f"{flags} cannot change while {resumed} is continued: the result would belong to "
+                "neither setting. Leave them out, or start a new run."
+            )
+    return config
+
+
+def train(config: TrainConfig) -> Path:
+    """Run a whole training; return its folder."""
+    from rich.console import Console
+
+    from neurogaze_fast.evaluation.report import score_table
+    from neurogaze_fast.evaluation.scoring import validator
+    from neurogaze_fast.evaluation.write_run import write_results
+    from neurogaze_fast.faces.load import load_faces
+    from neurogaze_fast.student.inference import amp_dtype, pick_device
+    from neurogaze_fast.student.run import TrainingRun, run_folder
+
+    console = Console()
+    device = pick_device(config.device)
+    if config.data is not None:  # found again from whatever folder the run is continued in
+        config = replace(config, data=config.data.resolve())
+    with console.status("Reading faces"):
+        faces = load_faces(config.faces, config.data)
+    validate = validator(faces, device=device, amp_dtype=amp_dtype(config))
+    folder = run_folder(config, faces)
+    run = TrainingRun(
+        replace(config, out=folder), faces, folder, validate=validate, console=console
+    )
+    _introduce(run, console)
+    run.train()
+    with console.status("Scoring and writing the report"):
+        metrics = write_results(run)
+    console.print(score_table(metrics))
+    selected = metrics["selected"]
+    console.print(
+        f"Epoch {selected['epoch']} was kept (best valid {selected['by']})."
+        if selected["by"] != "last"
+        else "The last epoch was kept.",
+        highlight=False,
+    )
+    where = f"Run folder: {folder}\nReport: {folder / 'report.html'}"
+    console.print(where, soft_wrap=True, markup=False)
+    return folder
+
+
+def _introduce(run: Any, console: Any) -> None:
+    from rich.markup import escape
+
+    from neurogaze_fast.student.inference import MODEL_FILE
+
+    config, facts = run.config, run.facts
+    rows = ", ".join(f"{name} {count}" for name, count in facts["data"]["rows"].items())
+    for split, reasons in facts["data"]["left_out"].items():
+        for reason, count in reasons.items():
+            rows += f"; {split} without {count} ({reason})"
+    bank = "no bank"
+    if facts["bank"] is not None:
+        kind = "[yellow]synthetic, knows no EEG[/]" if facts["bank"]["synthetic"] else "from EEG"
+        bank = f"bank {facts['bank']['sha256'][:12]} ({kind})"
+    console.print(
+        f"faces: {escape(facts['data']['source'])} ({facts['data']['layout']}): {rows}; "
+        f"{len(run.faces.duplicates)} images of valid and test also occur in train\n"
+        f"variant {config.variant}, {bank}; {config.model}, {config.stem} stem, {config.size} px, "
+        f"{config.epochs} epochs of {facts['training_rows']} rows on {run.device}"
+        f"{' in ' + config.amp_dtype if config.amp else ''}, "
+        f"{facts['environment']['threads']} threads; objective: reference (plain torch)\n"
+        f"writing {escape(str(run.folder / MODEL_FILE))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if facts["synthetic"]:
+        console.print(
+            "[yellow]These are synthetic demo faces: the scores say nothing about people.[/]"
+        )
+
+
+def _value(argv: list[str], flag: str) -> str | None:
+    """The value a flag is given, needed before the parser's defaults are known."""
+    for position, word in enumerate(argv):
+        if word == flag and position + 1 < len(argv):
+            return argv[position + 1]
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return None
+
+
+if __name__ == "__main__":
+    main()

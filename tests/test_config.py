@@ -1,0 +1,139 @@
+"""The command line: frozen, documented, quick to show, and strict about what it is given."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import time
+
+import pytest
+
+from neurogaze_fast import config as config_module
+from neurogaze_fast import train as train_command
+from neurogaze_fast.config import RECIPES, EvaluateConfig, TrainConfig, to_dict
+from neurogaze_fast.errors import ConfigError
+
+COMMANDS = {"train": TrainConfig, "evaluate": EvaluateConfig}
+
+TRAIN_FLAGS = """
+--data --faces --bank --out --resume --init --variant --recipe --model --stem --size --start-size
+--labels --class-weights --kd-teacher --kd-loss --kd-weight --kd-temperature --proto-weight --tau
+--sigma --hard-cells --geo-weight --variance-cap --margin --geo-start --geo-end --label-smoothing
+--epochs --batch-size --learning-rate --weight-decay --warmup --clip --ema --augment --select --amp
+--amp-dtype --device --threads --deterministic --seed --checkpoint-minutes --log-every
+""".split()
+EVALUATE_FLAGS = "--run --data --faces --split --device --batch-size --json".split()
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"), [("train", TRAIN_FLAGS), ("evaluate", EVALUATE_FLAGS)]
+)
+def test_surface_has_not_changed(command, flags):
+    """Adding or renaming a flag is a decision: change this list with it."""
+    names = [f.name for f in dataclasses.fields(COMMANDS[command])]
+    assert ["--" + name.replace("_", "-") for name in names] == flags
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_shows_every_flag(command):
+    text = subprocess.run(
+        [sys.executable, "-m", f"neurogaze_fast.{command}", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for field in dataclasses.fields(COMMANDS[command]):
+        flag = field.name.replace("_", "-")
+        assert f"--{flag} " in text or f"--no-{flag}" in text or f" {flag.upper()}\n" in text, flag
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_field_is_documented(command):
+    source = inspect.getsource(COMMANDS[command])
+    for field in dataclasses.fields(COMMANDS[command]):
+        after = source.split(f"    {field.name}: ", 1)[1].split("\n", 1)[1]
+        assert after.lstrip().startswith('"""'), f"{field.name} has no docstring"
+
+
+def test_help_is_instant_and_loads_neither_torch_nor_plots():
+    code = (
+        "import runpy, sys; sys.argv = ['train', '--help']\n"
+        "try: runpy.run_module('neurogaze_fast.train', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - started)
+        assert done.stdout.splitlines()[-1] == "[]"
+        assert "--learning-rate" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_paper_recipe_is_as_published():
+    expected = {
+        "epochs": 100, "batch_size": 128, "learning_rate": 2e-4, "weight_decay": 0.05, "clip": 1.0,
+        "kd_weight": 0.30, "kd_loss": "mse", "kd_temperature": 5.0, "proto_weight": 0.12,
+        "tau": 0.90, "geo_weight": 0.012, "geo_start": 0.2, "geo_end": 0.6, "ema": 0.0,
+        "label_smoothing": 0.055, "variance_cap": 0.2, "size": 224, "variant": "b3",
+    }  # fmt: skip
+    paper = to_dict(RECIPES["paper"])
+    assert {name: paper[name] for name in expected} == expected
+
+
+def test_recipe_sets_defaults_and_flags_override_them():
+    config = train_command.parse(["--recipe", "paper", "--epochs", "3"])
+    assert (config.recipe, config.epochs, config.learning_rate) == ("paper", 3, 2e-4)
+    assert train_command.parse(["--recipe=fast"]) == RECIPES["fast"]
+    assert train_command.parse(["--data", "x"]).recipe == "default"
+    assert train_command.parse([]) == RECIPES["fast"]  # the demo set
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_each_recipe_carries_its_name(name):
+    assert RECIPES[name].recipe == name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, r"--epochs is 0; it must be more than 0"),
+        ({"tau": -1.0}, "--tau"),
+        ({"size": 8}, "--size is 8; it must be 16 or more"),
+        ({"batch_size": 1}, "--batch-size is 1"),
+        ({"seed": 20261122120000}, "--seed"),
+        ({"start_size": 8}, "--start-size"),
+        ({"label_smoothing": 1.0}, "--label-smoothing"),
+        ({"geo_start": 0.7}, "--geo-start"),
+        ({"kd_weight": float("nan")}, "--kd-weight"),
+        ({"labels": "votes"}, "--labels votes gives"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**options)
+    assert TrainConfig(labels="votes", variant="b0").labels == "votes"
+
+
+def test_config_json_round_trips(tmp_path):
+    import json
+
+    config = TrainConfig(data=tmp_path / "x", epochs=3)
+    path = tmp_path / "config.json"
+    sealed = config_module.seal({"config": to_dict(config)})
+    path.write_text(json.dumps(sealed))
+    assert config_module.train_config_from_json(path) == config
+    sealed["config"]["epochs"] = 4
+    path.write_text(json.dumps(sealed))
+    with pytest.raises(ConfigError, match="it was edited"):
+        config_module.train_config_from_json(path)
+    path.write_text("[]")
+    with pytest.raises(ConfigError, match="damaged"):
+        config_module.train_config_from_json(path)
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match="another version"):
+        config_module.train_config_from_json(path)
+    with pytest.raises(ConfigError, match="is this a run folder"):
+        config_module.train_config_from_json(tmp_path / "absent.json")
