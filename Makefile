@@ -1,0 +1,45 @@
+# The two commands of the README come first. Everything happens inside .venv; nothing else is touched.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*/*)
+
+.PHONY: train test bench gpu lint clean
+.DEFAULT_GOAL := train
+
+train: $(VENV)/.installed  ## train a student on the demo faces, from nothing to a report
+	$(BIN)/python -m neurogaze_fast.train --amp
+
+test: $(VENV)/.installed-test  ## run the tests
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-bench  ## measure; tables in benchmarks/README.md
+	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name
+
+gpu: $(VENV)/.installed-test  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info neurogaze_fast/*.so
+
+# Build requirements are installed first so that the build itself needs no isolated environment, which
+# would download torch a second time once native operators need its headers.
+$(VENV)/.installed: $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt "setuptools>=77" wheel "pybind11>=2.13"
+	$(PIP) install -c constraints.txt --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[test]"
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[bench]"
+	touch $@
