@@ -24,15 +24,14 @@ from pathlib import Path
 
 import numpy as np
 
-from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.faceset import SPLITS, FaceSet, FaceSplit
 from neurogaze_fast.faces.fer_csv import NO_USAGE, USAGES, read_fer_csv
+from neurogaze_fast.faces.labels import VOTE_COLUMNS
 from neurogaze_fast.faces.synthetic import SYNTHETIC_MARKER
 
 SPLIT_OF_USAGE = dict(zip(USAGES, SPLITS, strict=True))
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-VOTE_COLUMNS = (*EMOTIONS, "unknown", "NF")
 SIDE = 48
 
 

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from neurogaze_fast.emotions import EMOTIONS
+
+VOTE_COLUMNS = (*EMOTIONS, "unknown", "NF")
+"""Columns of a vote table, in the order of fer2013new.csv."""
+
 RULES = ("argmax", "majority", "votes")
 NUM_EMOTIONS = 8
 

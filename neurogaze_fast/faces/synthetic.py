@@ -25,11 +25,11 @@ from neurogaze_fast.artifacts import fsync_folder
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import OutputExistsError
 from neurogaze_fast.faces.face_drawing import SIZE, draw
+from neurogaze_fast.faces.labels import VOTE_COLUMNS
 
 TRAIN_COUNT, VALID_COUNT, TEST_COUNT = 4000, 1000, 1000
 PIXELS_FILE, VOTES_FILE, SYNTHETIC_MARKER = "fer2013.csv", "fer2013new.csv", "SYNTHETIC.txt"
 USAGE_OF_SPLIT = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
-VOTE_COLUMNS = (*EMOTIONS, "unknown", "NF")
 RATERS = 10
 NO_FACE_EVERY = 160  # one image in so many shows no face, as FERPlus's rows without a name
 COPY_EVERY = 100  # one valid and one test row in so many repeats a training row (FERPlus: in 12)
