@@ -28,11 +28,11 @@ lint: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) build *.egg-info neurogaze_fast/*.so
 
-# Build requirements are installed first so that the build itself needs no isolated environment, which
-# would download torch a second time once native operators need its headers.
+# Build requirements are installed first so that the build needs no isolated environment of its own,
+# which would download torch a second time.
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt "setuptools>=77" wheel "pybind11>=2.13"
+	$(PIP) install -q -c constraints.txt "setuptools>=77" wheel "pybind11>=2.13" "torch>=2.11" "ninja>=1.11"
 	$(PIP) install -c constraints.txt --no-build-isolation -e .
 	touch $@
 

@@ -13,6 +13,7 @@ def environment() -> dict[str, Any]:
     import torch
 
     from neurogaze_fast import __version__
+    from neurogaze_fast.ops import _library
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
@@ -25,6 +26,7 @@ def environment() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
+        "native": {device: _library.status(device)[1] for device in ("cpu", "cuda")},
     }
 
 

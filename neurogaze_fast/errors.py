@@ -32,6 +32,10 @@ class ConfigError(NeurogazeError):
     """Options that contradict one another or lie outside their range."""
 
 
+class OperatorError(NeurogazeError, ValueError):
+    """An operator was called with shapes, dtypes, labels or options that do not fit."""
+
+
 class OutputExistsError(NeurogazeError):
     """The output already exists; nothing was overwritten."""
 

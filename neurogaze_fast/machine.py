@@ -72,6 +72,8 @@ def inspect_machine(packages: Sequence[Package] = PACKAGES) -> list[Finding]:
             _probe("nvcc", lambda: _nvcc(cuda)),
             _probe("C++ compiler", _compiler),
             _probe("native csv reader", _native),
+            _probe("native operators, CPU", lambda: _operators("cpu")),
+            _probe("native operators, CUDA", lambda: _operators("cuda")),
         ]
         answers = imports.result()
     for package, module in installed.items():
@@ -239,6 +241,21 @@ def _native() -> Finding:
     if loaded:
         return Finding(name, "ok", reason or "neurogaze_fast._io is loaded")
     return Finding(name, "missing", reason, advice)
+
+
+def _operators(device: str) -> Finding:
+    name = f"native operators, {device.upper()}"
+    advice = "Reinstall with `pip install --no-build-isolation .` and a C++ compiler at hand"
+    advice += (", and nvcc of torch's CUDA version" if device == "cuda" else "") + "; until then "
+    advice += "plain torch is used, slower."
+    try:
+        from neurogaze_fast.ops import _library
+    except ImportError as error:
+        return Finding(name, "missing", _one_line(error), advice)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the finding says it
+        loaded, detail = _library.status(device)
+    return Finding(name, "ok" if loaded else "missing", detail, "" if loaded else advice)
 
 
 def package_finding(

@@ -112,7 +112,7 @@ def _introduce(run: Any, console: Any) -> None:
         f"variant {config.variant}, {bank}; {config.model}, {config.stem} stem, {config.size} px, "
         f"{config.epochs} epochs of {facts['training_rows']} rows on {run.device}"
         f"{' in ' + config.amp_dtype if config.amp else ''}, "
-        f"{facts['environment']['threads']} threads; objective: reference (plain torch)\n"
+        f"{facts['environment']['threads']} threads; {_operators(run.device.type)}\n"
         f"writing {escape(str(run.folder / MODEL_FILE))}",
         highlight=False,
         soft_wrap=True,
@@ -121,6 +121,13 @@ def _introduce(run: Any, console: Any) -> None:
         console.print(
             "[yellow]These are synthetic demo faces: the scores say nothing about people.[/]"
         )
+
+
+def _operators(device: str) -> str:
+    from neurogaze_fast.ops import _library
+
+    loaded, detail = _library.status(device)
+    return f"native operators ({detail})" if loaded else f"operators in plain torch ({detail})"
 
 
 def _value(argv: list[str], flag: str) -> str | None:

@@ -25,7 +25,7 @@ def test_the_command_prints_one_json_object_and_succeeds_here():
     assert answer["ok"] is True
     findings = {row["name"]: row for row in answer["findings"]}
     always = {"Python", "platform", "CPU", "CPU instructions", "memory", "PyTorch", "GPU", "nvcc"}
-    assert always | {"C++ compiler", "native csv reader"} <= set(findings)
+    assert always | {"C++ compiler", "native csv reader", "native operators, CPU"} <= set(findings)
     assert {package.name for package in PACKAGES} <= set(findings)
     assert len(findings) == len(answer["findings"]), "every name once"
     for name in ("Python", "PyTorch", "NumPy", "safetensors"):

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogaze_fast.reference import augment, augment_params
+from neurogaze_fast.ops import augment
+from neurogaze_fast.reference import augment_params
 from neurogaze_fast.reference.augment import Augmentation
 
 

@@ -8,11 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neurogaze_fast.errors import OperatorError
+
 MEAN, STD = 0.5, 0.25
 """Pixel statistics (of [0, 1]) used by training, evaluation and export alike."""
 
 PARAMS = 12
 """Columns of `params`: six of the affine map, four of the cutout box, gain and bias."""
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""What the result may be."""
 
 _MASK = {n: (1 << (64 - n)) - 1 for n in (27, 30, 31, 40)}
 
@@ -111,17 +116,14 @@ def augment(
         [B, channels, S, S] in channels_last memory format.
 
     Raises:
-        ValueError: shapes or options that do not fit.
+        OperatorError: shapes, dtypes, devices, options or indices that do not fit.
     """
+    check_shapes(store, index, params, size, channels, dtype)
+    if index.device.type == "cpu" and len(index) and not torch.compiler.is_compiling():
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= len(store):
+            raise OperatorError(f"index must lie in 0..{len(store) - 1}, found {low}..{high}")
     colour = store.ndim == 4
-    if store.dtype != torch.uint8 or store.ndim not in (3, 4) or (colour and store.shape[3] != 3):
-        raise ValueError(
-            f"store must be uint8 [M, H, W] or [M, H, W, 3], got {store.dtype} {tuple(store.shape)}"
-        )
-    if tuple(params.shape) != (len(index), PARAMS):
-        raise ValueError(f"params must be [{len(index)}, {PARAMS}], got {tuple(params.shape)}")
-    if channels not in (1, 3) or (colour and channels == 1):
-        raise ValueError(f"channels must be 1 or 3 (3 for colour), got {channels}")
     pixels = store[index]
     pixels = pixels.permute(0, 3, 1, 2) if colour else pixels.unsqueeze(1)
     pixels = pixels.to(torch.float32) / 255
@@ -143,6 +145,34 @@ def augment(
     value = value.masked_fill(cut.unsqueeze(1), 0.0)
     value = value.expand(-1, channels, -1, -1).to(dtype)
     return value.contiguous(memory_format=torch.channels_last)
+
+
+def check_shapes(
+    store: Tensor, index: Tensor, params: Tensor, size: int, channels: int, dtype: torch.dtype
+) -> None:
+    """Raise OperatorError where the arguments of :func:`augment` do not fit together."""
+    colour = store.ndim == 4
+    if store.dtype != torch.uint8 or store.ndim not in (3, 4) or (colour and store.shape[3] != 3):
+        raise OperatorError(
+            f"store must be uint8 [M, H, W] or [M, H, W, 3], got {store.dtype} {tuple(store.shape)}"
+        )
+    if 0 in store.shape[1:3]:
+        raise OperatorError(f"images need at least one pixel, got {tuple(store.shape)}")
+    if index.ndim != 1 or index.dtype not in (torch.int64, torch.int32):
+        raise OperatorError(f"index must be int64 [B], got {index.dtype} {tuple(index.shape)}")
+    if tuple(params.shape) != (len(index), PARAMS):
+        raise OperatorError(f"params must be [{len(index)}, {PARAMS}], got {tuple(params.shape)}")
+    if not params.is_floating_point():
+        raise OperatorError(f"params must have a floating dtype, got {params.dtype}")
+    devices = {str(value.device) for value in (store, index, params)}
+    if len(devices) > 1:
+        raise OperatorError(f"all tensors must be on one device, found {sorted(devices)}")
+    if channels not in (1, 3) or (colour and channels == 1):
+        raise OperatorError(f"channels must be 1 or 3 (3 for colour), got {channels}")
+    if size < 1:
+        raise OperatorError(f"size must be at least 1, got {size}")
+    if dtype not in DTYPES:
+        raise OperatorError(f"dtype must be one of {DTYPES}, got {dtype}")
 
 
 def _uniform(index: Tensor, seed: int, epoch: int, lanes: int) -> Tensor:

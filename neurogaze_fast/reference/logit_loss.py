@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neurogaze_fast.errors import OperatorError
+
 
 def logit_loss(
     logits: Tensor,
@@ -37,22 +39,9 @@ def logit_loss(
         (ce, kd): two scalars, float32 (float64 for float64 logits).
 
     Raises:
-        ValueError: shapes do not agree, or an option is unknown.
+        OperatorError: shapes do not agree, or an option is unknown.
     """
-    if logits.ndim != 2 or targets.shape != logits.shape:
-        raise ValueError(
-            f"logits and targets must both be [B, C], got {tuple(logits.shape)} and "
-            f"{tuple(targets.shape)}"
-        )
-    if tuple(class_weights.shape) != (logits.shape[1],):
-        raise ValueError(f"class_weights must be [C], got {tuple(class_weights.shape)}")
-    if teacher_logits is not None and teacher_logits.shape != logits.shape:
-        raise ValueError(f"teacher_logits must be [B, C], got {tuple(teacher_logits.shape)}")
-    if kd not in ("mse", "kl"):
-        raise ValueError(f"kd must be 'mse' or 'kl', got {kd!r}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be > 0, got {temperature}")
-
+    check_shapes(logits, targets, class_weights, teacher_logits, label_smoothing, kd, temperature)
     wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
     z = logits.to(wide)
     zero = z.sum() * 0
@@ -70,3 +59,40 @@ def logit_loss(
     teacher = F.log_softmax(t / temperature, dim=1)
     loss = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return ce, loss * temperature**2
+
+
+def check_shapes(
+    logits: Tensor,
+    targets: Tensor,
+    class_weights: Tensor,
+    teacher_logits: Tensor | None,
+    label_smoothing: float,
+    kd: str,
+    temperature: float,
+) -> None:
+    """Raise OperatorError where the arguments of :func:`logit_loss` do not fit together."""
+    if logits.ndim != 2 or targets.shape != logits.shape:
+        raise OperatorError(
+            f"logits and targets must both be [B, C], got {tuple(logits.shape)} and "
+            f"{tuple(targets.shape)}"
+        )
+    if tuple(class_weights.shape) != (logits.shape[1],):
+        raise OperatorError(f"class_weights must be [C], got {tuple(class_weights.shape)}")
+    if teacher_logits is not None and teacher_logits.shape != logits.shape:
+        raise OperatorError(f"teacher_logits must be [B, C], got {tuple(teacher_logits.shape)}")
+    if kd not in ("mse", "kl"):
+        raise OperatorError(f"kd must be 'mse' or 'kl', got {kd!r}")
+    if not 0 <= label_smoothing < 1:
+        raise OperatorError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
+    if not temperature > 0:
+        raise OperatorError(f"temperature must be > 0, got {temperature}")
+    tensors = [logits, targets, class_weights]
+    tensors += [] if teacher_logits is None else [teacher_logits]
+    for value in tensors:
+        if not value.is_floating_point():
+            raise OperatorError(f"every tensor must have a floating dtype, got {value.dtype}")
+    devices = {str(value.device) for value in tensors}
+    if len(devices) > 1:
+        raise OperatorError(f"all tensors must be on one device, found {sorted(devices)}")
+    if logits.shape[1] == 0:
+        raise OperatorError("logits need at least one class")

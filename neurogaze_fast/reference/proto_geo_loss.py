@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neurogaze_fast.errors import OperatorError
+
 Reduce = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -54,9 +56,13 @@ def proto_geo_loss(
         (proto, cap, margin): three scalars, float32 (float64 for float64 features).
 
     Raises:
-        ValueError: shapes do not agree, tau <= 0, or a label is out of range (checked on the CPU).
+        OperatorError: shapes do not agree, tau <= 0, or (on the CPU) a label is out of range.
     """
-    _check(features, prototypes, target_cells, labels, tau, num_classes)
+    check_shapes(features, prototypes, target_cells, labels, tau, num_classes, high_valence)
+    if labels.device.type == "cpu" and len(labels):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= num_classes:
+            raise OperatorError(f"labels must lie in 0..{num_classes - 1}, found {low}..{high}")
     wide = torch.float64 if features.dtype == torch.float64 else torch.float32
     z = F.normalize(features.to(wide), dim=1)
     p = F.normalize(prototypes.to(wide), dim=1)
@@ -88,29 +94,43 @@ def proto_geo_loss(
     return proto, cap, spread
 
 
-def _check(
+def check_shapes(
     features: Tensor,
     prototypes: Tensor,
     target_cells: Tensor,
     labels: Tensor,
     tau: float,
     num_classes: int,
+    high_valence: Sequence[int],
 ) -> None:
+    """Raise OperatorError where the arguments of :func:`proto_geo_loss` do not fit together."""
     if features.ndim != 2 or prototypes.ndim != 2 or features.shape[1] != prototypes.shape[1]:
-        raise ValueError(
+        raise OperatorError(
             f"features [B, D] and prototypes [K, D] must share D, got {tuple(features.shape)} "
             f"and {tuple(prototypes.shape)}"
         )
     expected = (features.shape[0], prototypes.shape[0])
     if tuple(target_cells.shape) != expected:
-        raise ValueError(
+        raise OperatorError(
             f"target_cells must be [B, K] = {expected}, got {tuple(target_cells.shape)}"
         )
     if tuple(labels.shape) != expected[:1]:
-        raise ValueError(f"labels must be [B] = {expected[:1]}, got {tuple(labels.shape)}")
+        raise OperatorError(f"labels must be [B] = {expected[:1]}, got {tuple(labels.shape)}")
+    for name, value in (
+        ("features", features),
+        ("prototypes", prototypes),
+        ("target_cells", target_cells),
+    ):
+        if not value.is_floating_point():
+            raise OperatorError(f"{name} must have a floating dtype, got {value.dtype}")
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise OperatorError(f"labels must be integers, got {labels.dtype}")
+    devices = {str(value.device) for value in (features, prototypes, target_cells, labels)}
+    if len(devices) > 1:
+        raise OperatorError(f"all tensors must be on one device, found {sorted(devices)}")
+    if min(features.shape[1], prototypes.shape[0]) == 0:
+        raise OperatorError("features need at least one column and the bank at least one cell")
     if not tau > 0:
-        raise ValueError(f"tau must be > 0, got {tau}")
-    if labels.device.type == "cpu" and len(labels):
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"labels must lie in 0..{num_classes - 1}, found {low}..{high}")
+        raise OperatorError(f"tau must be > 0, got {tau}")
+    if any(not 0 <= c < num_classes for c in high_valence):
+        raise OperatorError(f"high_valence must lie in 0..{num_classes - 1}, got {high_valence}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.emotions import high_valence_indices
-from neurogaze_fast.reference import logit_loss, proto_geo_loss
+from neurogaze_fast.ops import logit_loss, proto_geo_loss
 
 TERMS = ("total", "ce", "kd", "proto", "geo_cap", "geo_margin")
 

@@ -1,0 +1,1 @@
+"""EEG: from electrode values to topographic maps."""

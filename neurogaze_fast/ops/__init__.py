@@ -1,0 +1,8 @@
+"""The operators a program calls: native where built, otherwise the reference, same results."""
+
+from neurogaze_fast.ops.augment import augment
+from neurogaze_fast.ops.logit_loss import logit_loss
+from neurogaze_fast.ops.proto_geo_loss import proto_geo_loss
+from neurogaze_fast.ops.topomap import topomap
+
+__all__ = ["augment", "logit_loss", "proto_geo_loss", "topomap"]

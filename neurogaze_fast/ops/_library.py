@@ -1,0 +1,95 @@
+"""Where the native operators come from, and what runs where there are none.
+
+Schemas and fake kernels (what torch.compile needs to know) are declared here in Python; the
+kernels register themselves when ``_C`` (CPU) and ``_C_cuda`` are loaded. Both use only PyTorch's
+stable ABI, so one build serves torch 2.11 and later.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NAMESPACE = "neurogaze_fast"
+LEVELS = ("baseline", "AVX2", "AVX-512")
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_SUFFIXES = (".abi3.so", ".pyd", *importlib.machinery.EXTENSION_SUFFIXES)
+_declared: dict[str, tuple[str, Callable[..., Any] | None]] = {}
+_libraries: list[torch.library.Library] = []
+
+
+def declare(schema: str, fake: Callable[..., Any] | None = None) -> None:
+    """Declare an operator by its schema, with the function that gives its outputs' shapes."""
+    name = schema.partition("(")[0]
+    _declared[name] = (schema, fake)
+    _define(NAMESPACE, name)
+
+
+def define(namespace: str) -> None:
+    """Declare every operator in another namespace too (tests of other builds of the kernels)."""
+    for name in _declared:
+        _define(namespace, name)
+
+
+def _define(namespace: str, name: str) -> None:
+    schema, fake = _declared[name]
+    library = torch.library.Library(namespace, "FRAGMENT")
+    _libraries.append(library)  # an operator lives as long as its Library
+    library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    if fake is not None:
+        torch.library.register_fake(f"{namespace}::{name}", fake, lib=library)
+
+
+declare("cpu_level() -> int")
+
+
+def operators() -> Any:
+    """The namespace of native operators."""
+    return torch.ops.neurogaze_fast
+
+
+@torch.compiler.assume_constant_result  # how libraries are loaded is not to be traced
+def native(device: str) -> bool:
+    """Whether native operators for "cpu" or "cuda" tensors are loaded."""
+    return status(device)[0]
+
+
+@cache
+def status(device: str) -> tuple[bool, str]:
+    """(loaded, one line saying which, or why not)."""
+    if device not in ("cpu", "cuda"):
+        return False, f"there is no native operator for {device!r} tensors"
+    if os.environ.get("NEUROGAZE_NATIVE") == "0":
+        return False, "NEUROGAZE_NATIVE=0 asks for plain torch"
+    if device == "cuda" and torch.version.cuda is None:
+        return False, "this torch was built without CUDA"
+    found, detail = _load("_C" if device == "cpu" else "_C_cuda")
+    if found and device == "cpu":
+        detail = f"C++, {LEVELS[torch.ops.neurogaze_fast.cpu_level()]}"
+    elif not found and (device == "cpu" or torch.cuda.is_available()):
+        warnings.warn(
+            f"native {device} operators are not in use ({detail}): plain torch runs instead, more "
+            "slowly; `python -m neurogaze_fast.doctor` says more",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return found, detail
+
+
+def _load(stem: str) -> tuple[bool, str]:
+    paths = [path for suffix in _SUFFIXES if (path := _PACKAGE / (stem + suffix)).exists()]
+    if not paths:
+        return False, f"{stem} was not built: reinstall where there is a compiler"
+    try:
+        torch.ops.load_library(paths[0])
+    except OSError as error:
+        return False, f"{paths[0].name} does not load: {error}"
+    return True, "CUDA"

@@ -1,0 +1,102 @@
+"""EEG topographic maps: product, normalisation, mask, cast and layout in one pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from neurogaze_fast import reference
+from neurogaze_fast.ops import _library
+from neurogaze_fast.reference.topomap import check_arguments
+
+if TYPE_CHECKING:
+    from neurogaze_fast.eeg.interpolation import OperatorTensors, TopomapOperator
+
+
+def topomap(
+    values: Tensor,
+    operator: TopomapOperator,
+    *,
+    normalise: str = "none",
+    dtype: torch.dtype | None = None,
+    channels_last: bool = False,
+) -> Tensor:
+    """Interpolate electrode values over the head: maps = values @ operator.matrix.
+
+    Definition, shapes and errors: :func:`neurogaze_fast.reference.topomap`. The native kernel folds
+    `zscore` into the electrode values (mean and variance of a map are a linear and a quadratic form
+    of them), so no pixel is read back; it never rounds to TF32. Differentiable once, in `values`.
+    """
+    dtype = values.dtype if dtype is None else dtype
+    check_arguments(values, operator, normalise, dtype)
+    if not _library.native(values.device.type):
+        return reference.topomap(
+            values, operator, normalise=normalise, dtype=dtype, channels_last=channels_last
+        )
+    wide = torch.float64 if values.dtype == torch.float64 else torch.float32
+    tensors = operator.tensors(values.device, wide)
+    options = (operator.unit_sum, normalise == "zscore", dtype, channels_last)
+    maps = _Topomap.apply(values, tensors, options)
+    side = operator.size
+    if channels_last:
+        return maps.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return maps.unflatten(2, (side, side))
+
+
+class _Topomap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, tensors: OperatorTensors, options: Any) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.tensors, ctx.options = tensors, options
+        return _library.operators().topomap(
+            values, tensors.matrix, tensors.mask, tensors.mean, tensors.factor, *options
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (values,) = ctx.saved_tensors
+        t, (_, zscore, _, channels_last) = ctx.tensors, ctx.options
+        g = gradient.transpose(1, 2) if channels_last else gradient
+        g = g.to(t.matrix.dtype) * t.mask
+        if zscore:
+            v = values.to(t.matrix.dtype)
+            common = v.mean(-1, keepdim=True)
+            e = torch.cat((v - common, common), dim=-1)
+            variance = (e @ t.factor.T).square().sum(-1, keepdim=True)
+            rounding = (1e-7 * v.abs().amax(-1, keepdim=True)).square()
+            floor = rounding + torch.finfo(torch.float32).tiny
+            deviation = torch.maximum(variance, floor).sqrt()
+            maps = (v - common) @ t.matrix + common * t.matrix.sum(0)
+            z = (maps - (e * t.mean).sum(-1, keepdim=True)) / deviation * t.mask
+            count = t.mask.sum()
+            along = (g * z).sum(-1, keepdim=True) / count * (variance >= floor)
+            g = (g - g.sum(-1, keepdim=True) / count - z * along) / deviation * t.mask
+        return (g @ t.matrix.T).to(values.dtype), None, None
+
+
+def _fake(
+    values: Tensor,
+    matrix: Tensor,
+    _mask: Tensor,
+    _mean: Tensor,
+    _factor: Tensor,
+    unit_sum: bool,
+    zscore: bool,
+    dtype: torch.dtype,
+    channels_last: bool,
+) -> Tensor:
+    windows, features, _ = values.shape
+    pixels = matrix.shape[1]
+    shape = (windows, pixels, features) if channels_last else (windows, features, pixels)
+    return values.new_empty(shape, dtype=dtype)
+
+
+_library.declare(
+    "topomap(Tensor values, Tensor matrix, Tensor mask, Tensor mean, Tensor factor, bool unit_sum, "
+    "bool zscore, ScalarType dtype, bool channels_last) -> Tensor",
+    _fake,
+)
