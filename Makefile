@@ -16,10 +16,10 @@ test: $(VENV)/.installed-test  ## run the tests
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-bench  ## measure; tables in benchmarks/README.md
-	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,rounds --benchmark-sort=name
+	$(BIN)/python -m pytest benchmarks -q --benchmark-columns=median,rounds --benchmark-sort=name
 
-gpu: $(VENV)/.installed-test  ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
+gpu: $(VENV)/.installed-test $(VENV)/.installed-bench  ## tests, benchmarks and sanitizers on a CUDA device
+	$(BIN)/python -m benchmarks.gpu
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

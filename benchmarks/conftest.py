@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter, config):
     hardware = next(b.extra_info for b in session.benchmarks if "op" in b.extra_info)
     terminalreporter.section("operators")
     terminalreporter.write_line(
-        f"{hardware['hardware']}; torch {hardware['torch']}; medians of {hardware['turns']} turns; "
+        f"{hardware['hardware']}; torch {hardware['torch']}; medians of {hardware['turns']} turns (3 for the largest); "
         f"ratios are paired within a turn; roofline: copy at {hardware['copy_GB_per_s']} GB/s"
     )
     for row in rows:

@@ -80,13 +80,13 @@ def compiled(function):
     return torch.compile(function, dynamic=False)
 
 
-def record(benchmark, op, size, rivals, moved_bytes, **more):
+def record(benchmark, op, size, rivals, moved_bytes, turns=TURNS, **more):
     """Time rivals["native"] by pytest-benchmark and all rivals in turns; fill in a table's row.
 
     `rivals` needs "eager", "torch.compile" and "native"; `moved_bytes` is what must be read and
     written at least once.
     """
-    times = in_turns(rivals)
+    times = in_turns(rivals, turns)
     benchmark.pedantic(rivals["native"], rounds=5, warmup_rounds=1)
     median = {name: statistics.median(values) for name, values in times.items()}
     graph = in_graph_seconds(rivals["native"]) if more.pop("capture", True) else None
@@ -97,7 +97,7 @@ def record(benchmark, op, size, rivals, moved_bytes, **more):
         "device": DEVICE,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "turns": TURNS,
+        "turns": turns,
         "us": {name: round(value * 1e6, 2) for name, value in median.items()},
         "in_graph_us": None if graph is None else round(graph * 1e6, 2),
         "times_eager": round(ratio(times, "eager"), 2),

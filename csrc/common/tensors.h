@@ -41,6 +41,13 @@ inline void check_shape(const Tensor& t, std::initializer_list<int64_t> sizes, c
   STD_TORCH_CHECK(same, name, " does not have the shape the other arguments ask for");
 }
 
+// `t` as this dtype, contiguous, and of this shape.
+inline Tensor given(const Tensor& t, ScalarType type, std::initializer_list<int64_t> sizes,
+                    const char* name) {
+  check_shape(t, sizes, name);
+  return as(t, type);
+}
+
 // Calls f with a value of the C++ type that `type` names.
 template <class F>
 auto with_float_type(ScalarType type, F&& f) {

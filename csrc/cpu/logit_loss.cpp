@@ -123,14 +123,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& logits_in, cons
                                                    double smoothing, int64_t kd_kind,
                                                    double temperature) {
   const int64_t B = logits_in.size(0), C = logits_in.size(1);
-  check_shape(targets_in, {B, C}, "targets");
-  check_shape(weights_in, {C}, "class_weights");
   STD_TORCH_CHECK(B > 0 && C > 0, "logits must not be empty");
   const bool distils = teacher_in.has_value();
-  if (distils) check_shape(*teacher_in, {B, C}, "teacher_logits");
   const ScalarType wide = wide_type(logits_in);
-  const Tensor logits = torch::stable::contiguous(logits_in), targets = as(targets_in, wide);
-  const Tensor weights = as(weights_in, wide), teacher = distils ? as(*teacher_in, wide) : targets;
+  const Tensor logits = torch::stable::contiguous(logits_in);
+  const Tensor targets = given(targets_in, wide, {B, C}, "targets");
+  const Tensor weights = given(weights_in, wide, {C}, "class_weights");
+  const Tensor teacher = distils ? given(*teacher_in, wide, {B, C}, "teacher_logits") : targets;
   Tensor ce = make(logits, {}, wide), kd = make(logits, {}, wide);
   Tensor d_ce = make(logits, {B, C}, wide), d_kd = make(logits, {distils ? B : 0, C}, wide);
   with_float_type(logits.scalar_type(), [&](auto in) {
@@ -161,13 +160,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& logits_in, cons
   return {ce, kd, d_ce, d_kd};
 }
 
-Tensor backward(const Tensor& grad_ce, const Tensor& grad_kd, const Tensor& d_ce, const Tensor& d_kd,
-                const Tensor& logits) {
+Tensor backward(const Tensor& grad_ce, const Tensor& grad_kd, const Tensor& d_ce_in,
+                const Tensor& d_kd_in, const Tensor& logits) {
   const ScalarType wide = wide_type(logits);
-  const Tensor gc = as(grad_ce, wide), gk = as(grad_kd, wide);
-  const int64_t n = d_ce.numel(), distilled = d_kd.numel();
-  STD_TORCH_CHECK(distilled == 0 || distilled == n, "d_kd does not fit d_ce");
-  Tensor gradient = make(logits, {d_ce.size(0), d_ce.size(1)}, logits.scalar_type());
+  const int64_t B = logits.size(0), C = logits.size(1), n = B * C;
+  const bool distilled = d_kd_in.size(0) > 0;
+  const Tensor gc = given(grad_ce, wide, {}, "grad_ce"), gk = given(grad_kd, wide, {}, "grad_kd");
+  const Tensor d_ce = given(d_ce_in, wide, {B, C}, "d_ce");
+  const Tensor d_kd = given(d_kd_in, wide, {distilled ? B : 0, C}, "d_kd");
+  Tensor gradient = make(logits, {B, C}, logits.scalar_type());
   with_float_type(logits.scalar_type(), [&](auto in) {
     using In = decltype(in);
     using T = decltype(to_float(in));

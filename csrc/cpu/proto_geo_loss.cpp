@@ -14,7 +14,8 @@
 namespace ng {
 namespace {
 
-// Columns of a tile of two vectors; packed rows are padded to a multiple of it for every level.
+// Columns of a tile of two vectors at every level. Rows are padded to a multiple of it, so no loop over
+// columns may take more at a time.
 constexpr int64_t kPad = 32;
 
 template <class In, class T>
@@ -78,25 +79,25 @@ NG_INLINE void rows_body(Rows<In, T> a, int64_t chunk, T* scratch) {
     }
     for (int64_t r = 0; r < n; ++r) {
       const T* fr = f + r * stride;
-      typename S::Vector square[4] = {};
-      for (int64_t d = 0; d < padded; d += 4 * S::W)
-        for (int i = 0; i < 4; ++i) {
-          const auto x = S::load(fr + d + i * S::W);
-          square[i] += x * x;
+      typename S::Vector square[V] = {};
+      for (int64_t d = 0; d < padded; d += V * S::W)
+        for (int v = 0; v < V; ++v) {
+          const auto x = S::load(fr + d + v * S::W);
+          square[v] += x * x;
         }
-      const T inverse = inverse_norm(S::sum((square[0] + square[1]) + (square[2] + square[3])));
+      const T inverse = inverse_norm(S::sum(square[0] + square[1]));
 
       T* s = cosine + r * cells;
       const T* target = a.target_cells + (row + r) * a.cells;
       T q_sum = 0, top = -__builtin_inff();
       for (int64_t k = 0; k < a.cells; ++k) q[k] = target[k];
-      // Padding must not win the maximum nor add to the sum of exponentials.
-      for (int64_t k = a.cells; k < cells; ++k) s[k] = -__builtin_inff();
 #pragma omp simd reduction(+ : q_sum)
       for (int64_t k = 0; k < cells; ++k) {
         s[k] *= inverse;
         q_sum += q[k];
       }
+      // Padding must not win the maximum nor add to the sum of exponentials.
+      for (int64_t k = a.cells; k < cells; ++k) s[k] = -__builtin_inff();
 #pragma omp simd reduction(max : top)
       for (int64_t k = 0; k < cells; ++k) top = s[k] > top ? s[k] : top;
       T total = 0;
@@ -185,7 +186,9 @@ NG_INLINE void classes_body(Classes<T> a) {
   T *pull_cap = a.pull, *pull_margin = a.pull + C * D;
   for (int64_t i = 0; i < 2 * C * D; ++i) a.pull[i] = T(0);
   const int high = geo_high_classes(a.geometry, a.count), pairs = geo_pairs(a.geometry, a.count);
-  T cap = 0, margin = 0;
+  T cap = 0;
+  for (int c = 0; c < C; ++c) cap += square[c] * T(0);  // a NaN anywhere makes both terms NaN
+  T margin = cap;
   for (int c = 0; c < C; ++c) {
     if (!geo_kept(a.count[c])) continue;
     if (a.geometry.high_valence >> c & 1) {
@@ -322,14 +325,12 @@ using RowResults = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 RowResults rows(const Tensor& features_in, const Tensor& prototypes_in, const Tensor& cells_in,
                 const Tensor& labels_in, double tau, int64_t classes, int64_t chunk) {
   const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  check_shape(prototypes_in, {K, D}, "prototypes");
-  check_shape(cells_in, {B, K}, "target_cells");
-  check_shape(labels_in, {B}, "labels");
   STD_TORCH_CHECK(chunk > 0 && classes > 0 && classes <= kMaxClasses, "chunk or num_classes out of range");
   const ScalarType wide = wide_type(features_in);
   const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = as(prototypes_in, wide), cells = as(cells_in, wide);
-  const Tensor labels = as(labels_in, ScalarType::Long);
+  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
+  const Tensor cells = given(cells_in, wide, {B, K}, "target_cells");
+  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
   check_labels(labels, classes);
   const int64_t P = (B + chunk - 1) / chunk;
   Tensor sums = make(features, {P, classes, D}, wide), counts = make(features, {P, classes}, wide);
@@ -360,13 +361,15 @@ RowResults rows(const Tensor& features_in, const Tensor& prototypes_in, const Te
   return {sums, counts, losses, unit, stats};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> classes(const Tensor& sums, const Tensor& counts,
-                                                   const Tensor& losses, int64_t batch,
+std::tuple<Tensor, Tensor, Tensor, Tensor> classes(const Tensor& sums_in, const Tensor& counts_in,
+                                                   const Tensor& losses_in, int64_t batch,
                                                    double variance_cap, double margin,
                                                    int64_t high_valence) {
-  const int64_t P = sums.size(0), C = sums.size(1), D = sums.size(2);
-  check_shape(counts, {P, C}, "counts");
-  const ScalarType wide = wide_type(sums);
+  const int64_t P = sums_in.size(0), C = sums_in.size(1), D = sums_in.size(2);
+  STD_TORCH_CHECK(C > 0 && C <= kMaxClasses, "num_classes out of range");
+  const ScalarType wide = wide_type(sums_in);
+  const Tensor sums = as(sums_in, wide), counts = given(counts_in, wide, {P, C}, "counts");
+  const Tensor losses = given(losses_in, wide, {P}, "losses");
   Tensor proto = make(sums, {}, wide), cap = make(sums, {}, wide), spread = make(sums, {}, wide);
   Tensor pull = make(sums, {2, C, D}, wide);
   auto run = [&](auto zero) {
@@ -404,17 +407,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(
 
 Tensor backward(const Tensor& grad_proto, const Tensor& grad_cap, const Tensor& grad_margin,
                 const Tensor& features_in, const Tensor& prototypes_in, const Tensor& labels_in,
-                const Tensor& unit, const Tensor& stats, const Tensor& pull) {
+                const Tensor& unit_in, const Tensor& stats_in, const Tensor& pull_in) {
   const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  const int64_t C = pull.size(1);
-  check_shape(unit, {B, K}, "unit");
-  check_shape(stats, {B, 2}, "row_stats");
-  check_shape(pull, {2, C, D}, "pull");
+  const int64_t C = pull_in.size(1);
   const ScalarType wide = wide_type(features_in);
   const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = as(prototypes_in, wide), labels = as(labels_in, ScalarType::Long);
+  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
+  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
+  const Tensor unit = given(unit_in, wide, {B, K}, "unit");
+  const Tensor stats = given(stats_in, wide, {B, 2}, "row_stats");
+  const Tensor pull = given(pull_in, wide, {2, C, D}, "pull");
   check_labels(labels, C);
-  const Tensor gp = as(grad_proto, wide), gc = as(grad_cap, wide), gm = as(grad_margin, wide);
+  const Tensor gp = given(grad_proto, wide, {}, "grad_proto");
+  const Tensor gc = given(grad_cap, wide, {}, "grad_cap");
+  const Tensor gm = given(grad_margin, wide, {}, "grad_margin");
   Tensor gradient = make(features, {B, D}, features.scalar_type());
   with_float_type(features.scalar_type(), [&](auto in) {
     using In = decltype(in);

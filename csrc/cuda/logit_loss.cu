@@ -19,13 +19,15 @@ struct Logits {
   T *ce, *kd, *d_ce, *d_kd;
 };
 
-// Logarithm of the sum of exp(x / temperature), with the largest x taken out.
+// Returns log sum exp((x - top) / temperature); top, the largest x, is kept apart because added to the
+// logarithm it would cost digits.
 template <class T, class In>
-__device__ __forceinline__ T log_sum(const In* x, int classes, T inverse_temperature) {
+__device__ __forceinline__ T log_sum(const In* x, int classes, T inverse_temperature, T& top_out) {
   T top = to_float(x[0]), total = 0;
   for (int c = 1; c < classes; ++c) top = to_float(x[c]) <= top ? top : T(to_float(x[c]));
   for (int c = 0; c < classes; ++c) total += exp_of((to_float(x[c]) - top) * inverse_temperature);
-  return top * inverse_temperature + log_of(total);
+  top_out = top;
+  return log_of(total);
 }
 
 template <class T>
@@ -44,24 +46,27 @@ __global__ void __launch_bounds__(kThreads) logit_kernel(Logits<In, T> a) {
   if (row < o.batch) {
     const In* z = a.logits + row * C;
     const T* y = a.targets + row * C;
-    const T lse = log_sum<T>(z, C, T(1));
+    T top;
+    const T log_total = log_sum<T>(z, C, T(1), top);
     T mass = 0;
     for (int c = 0; c < C; ++c) {
       const T share = target_share(o, y[c], a.weights[c]);
       mass += share;
-      ce -= share * (T(to_float(z[c])) - lse);
+      ce -= share * ((T(to_float(z[c])) - top) - log_total);
     }
     for (int c = 0; c < C; ++c)
-      a.d_ce[row * C + c] = (exp_of(T(to_float(z[c])) - lse) * mass -
+      a.d_ce[row * C + c] = (exp_of((T(to_float(z[c])) - top) - log_total) * mass -
                              target_share(o, y[c], a.weights[c])) / T(o.batch);
     if (o.kd != Kd::kNone) {
       const T* t = a.teacher + row * C;
       const T inverse = T(1) / o.temperature;
       const bool mse = o.kd == Kd::kMse;
-      const T z_sum = mse ? T(0) : log_sum<T>(z, C, inverse);
-      const T t_sum = mse ? T(0) : log_sum<T>(t, C, inverse);
+      T z_top = 0, t_top = 0;
+      const T z_sum = mse ? T(0) : log_sum<T>(z, C, inverse, z_top);
+      const T t_sum = mse ? T(0) : log_sum<T>(t, C, inverse, t_top);
       for (int c = 0; c < C; ++c) {
-        const T log_p = T(to_float(z[c])) * inverse - z_sum, log_q = t[c] * inverse - t_sum;
+        const T log_p = (T(to_float(z[c])) - z_top) * inverse - z_sum;
+        const T log_q = (t[c] - t_top) * inverse - t_sum;
         const T p = mse ? T(to_float(z[c])) : exp_of(log_p), q = mse ? t[c] : exp_of(log_q);
         kd += mse ? (p - q) * (p - q) : q * (log_q - log_p);
         a.d_kd[row * C + c] = kd_gradient(o, p, q);
@@ -116,14 +121,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& logits_in, cons
                                                    double temperature) {
   const OnDevice device(logits_in);
   const int64_t B = logits_in.size(0), C = logits_in.size(1);
-  check_shape(targets_in, {B, C}, "targets");
-  check_shape(weights_in, {C}, "class_weights");
   STD_TORCH_CHECK(B > 0 && C > 0, "logits must not be empty");
   const bool distils = teacher_in.has_value();
-  if (distils) check_shape(*teacher_in, {B, C}, "teacher_logits");
   const ScalarType wide = wide_type(logits_in);
-  const Tensor logits = torch::stable::contiguous(logits_in), targets = as(targets_in, wide);
-  const Tensor weights = as(weights_in, wide), teacher = distils ? as(*teacher_in, wide) : targets;
+  const Tensor logits = torch::stable::contiguous(logits_in);
+  const Tensor targets = given(targets_in, wide, {B, C}, "targets");
+  const Tensor weights = given(weights_in, wide, {C}, "class_weights");
+  const Tensor teacher = distils ? given(*teacher_in, wide, {B, C}, "teacher_logits") : targets;
   Tensor ce = make(logits, {}, wide), kd = make(logits, {}, wide);
   Tensor d_ce = make(logits, {B, C}, wide), d_kd = make(logits, {distils ? B : 0, C}, wide);
   const int64_t blocks = (B + kThreads - 1) / kThreads;
@@ -148,14 +152,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& logits_in, cons
   return {ce, kd, d_ce, d_kd};
 }
 
-Tensor backward(const Tensor& grad_ce, const Tensor& grad_kd, const Tensor& d_ce, const Tensor& d_kd,
-                const Tensor& logits) {
+Tensor backward(const Tensor& grad_ce, const Tensor& grad_kd, const Tensor& d_ce_in,
+                const Tensor& d_kd_in, const Tensor& logits) {
   const OnDevice device(logits);
   const ScalarType wide = wide_type(logits);
-  const Tensor gc = as(grad_ce, wide), gk = as(grad_kd, wide);
-  const int64_t n = d_ce.numel(), distilled = d_kd.numel();
-  STD_TORCH_CHECK(distilled == 0 || distilled == n, "d_kd does not fit d_ce");
-  Tensor gradient = make(logits, {d_ce.size(0), d_ce.size(1)}, logits.scalar_type());
+  const int64_t B = logits.size(0), C = logits.size(1), n = B * C;
+  const bool distilled = d_kd_in.size(0) > 0;
+  const Tensor gc = given(grad_ce, wide, {}, "grad_ce"), gk = given(grad_kd, wide, {}, "grad_kd");
+  const Tensor d_ce = given(d_ce_in, wide, {B, C}, "d_ce");
+  const Tensor d_kd = given(d_kd_in, wide, {distilled ? B : 0, C}, "d_kd");
+  Tensor gradient = make(logits, {B, C}, logits.scalar_type());
   with_float_type(logits.scalar_type(), [&](auto in) {
     using In = decltype(in);
     using T = decltype(to_float(in));

@@ -23,16 +23,14 @@ RowResults rows_on(const OnDevice& device, const Tensor& features_in, const Tens
                    const Tensor& cells_in, const Tensor& labels_in, double tau, int64_t classes,
                    int64_t chunk, Tensor& finished) {
   const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  check_shape(prototypes_in, {K, D}, "prototypes");
-  check_shape(cells_in, {B, K}, "target_cells");
-  check_shape(labels_in, {B}, "labels");
   STD_TORCH_CHECK(B > 0 && D > 0 && chunk > 0 && classes > 0 && classes <= kMaxClasses &&
                       K > 0 && K <= kMaxCells,
                   "proto_geo_loss: a size is out of range");
   const ScalarType wide = wide_type(features_in);
   const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = as(prototypes_in, wide), cells = as(cells_in, wide);
-  const Tensor labels = as(labels_in, ScalarType::Long);
+  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
+  const Tensor cells = given(cells_in, wide, {B, K}, "target_cells");
+  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
   const int64_t P = (B + chunk - 1) / chunk;
   Tensor sums = make(features, {P, classes, D}, wide), counts = make(features, {P, classes}, wide);
   Tensor losses = make(features, {P}, wide);
@@ -49,8 +47,7 @@ RowResults rows_on(const OnDevice& device, const Tensor& features_in, const Tens
         static_cast<T*>(counts.mutable_data_ptr()), static_cast<T*>(losses.mutable_data_ptr()),
         static_cast<T*>(unit.mutable_data_ptr()), static_cast<T*>(stats.mutable_data_ptr()),
         static_cast<int*>(finished.mutable_data_ptr())};
-    NG_LAUNCH((rows_kernel<In, T>), dim3(unsigned(P)), dim3(kThreads),
-              sizeof(T) * classes * kThreads, device.stream(), a);
+    NG_LAUNCH((rows_kernel<In, T>), dim3(unsigned(P)), dim3(kThreads), 0, device.stream(), a);
   });
   return {sums, counts, losses, unit, stats};
 }
@@ -60,14 +57,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> classes_on(const OnDevice& device, co
                                                       const Tensor& losses_in, int64_t batch,
                                                       double variance_cap, double margin,
                                                       int64_t high_valence, Tensor& finished) {
-  const Tensor sums = torch::stable::contiguous(sums_in);
-  const Tensor counts = torch::stable::contiguous(counts_in);
-  const Tensor losses = torch::stable::contiguous(losses_in);
-  const int64_t P = sums.size(0), C = sums.size(1), D = sums.size(2);
-  check_shape(counts, {P, C}, "counts");
-  check_shape(losses, {P}, "losses");
-  STD_TORCH_CHECK(C <= kMaxClasses, "too many classes");
-  const ScalarType wide = wide_type(sums);
+  const int64_t P = sums_in.size(0), C = sums_in.size(1), D = sums_in.size(2);
+  STD_TORCH_CHECK(C > 0 && C <= kMaxClasses, "num_classes out of range");
+  const ScalarType wide = wide_type(sums_in);
+  const Tensor sums = as(sums_in, wide), counts = given(counts_in, wide, {P, C}, "counts");
+  const Tensor losses = given(losses_in, wide, {P}, "losses");
   const int64_t blocks = (D + 31) / 32;
   Tensor proto = make(sums, {}, wide), cap = make(sums, {}, wide), spread = make(sums, {}, wide);
   Tensor pull = make(sums, {2, C, D}, wide), mean = make(sums, {C, D}, wide);
@@ -122,19 +116,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(
 
 Tensor backward(const Tensor& grad_proto, const Tensor& grad_cap, const Tensor& grad_margin,
                 const Tensor& features_in, const Tensor& prototypes_in, const Tensor& labels_in,
-                const Tensor& unit, const Tensor& stats, const Tensor& pull_in) {
+                const Tensor& unit_in, const Tensor& stats_in, const Tensor& pull_in) {
   const OnDevice device(features_in);
   const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  const Tensor pull = torch::stable::contiguous(pull_in);
-  const int64_t C = pull.size(1);
-  check_shape(unit, {B, K}, "unit");
-  check_shape(stats, {B, 2}, "row_stats");
-  check_shape(pull, {2, C, D}, "pull");
-  check_shape(labels_in, {B}, "labels");
+  const int64_t C = pull_in.size(1);
   const ScalarType wide = wide_type(features_in);
   const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = as(prototypes_in, wide), labels = as(labels_in, ScalarType::Long);
-  const Tensor gp = as(grad_proto, wide), gc = as(grad_cap, wide), gm = as(grad_margin, wide);
+  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
+  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
+  const Tensor unit = given(unit_in, wide, {B, K}, "unit");
+  const Tensor stats = given(stats_in, wide, {B, 2}, "row_stats");
+  const Tensor pull = given(pull_in, wide, {2, C, D}, "pull");
+  const Tensor gp = given(grad_proto, wide, {}, "grad_proto");
+  const Tensor gc = given(grad_cap, wide, {}, "grad_cap");
+  const Tensor gm = given(grad_margin, wide, {}, "grad_margin");
   Tensor gradient = make(features, {B, D}, features.scalar_type());
   with_float_type(features.scalar_type(), [&](auto in) {
     using In = decltype(in);

@@ -179,17 +179,17 @@ __global__ void __launch_bounds__(kThreads) rows_kernel(Rows<In, T> a) {
     for (int64_t i = begin; i < end; ++i) count += a.labels[i] == c ? T(1) : T(0);
     a.counts[blockIdx.x * a.classes + c] = count;
   }
-  NG_DYNAMIC_SHARED(bytes);
-  T* slab = reinterpret_cast<T*>(bytes) + threadIdx.x;  // [classes][kThreads], a column each
+  static_assert(kMaxClasses <= kCells && kThreads <= kColumns);
+  T* slab = &tile[0][threadIdx.x];  // [classes][kThreads], a column for each thread
   for (int64_t d = threadIdx.x; d < a.width; d += kThreads) {
-    for (int c = 0; c < a.classes; ++c) slab[c * kThreads] = T(0);
+    for (int c = 0; c < a.classes; ++c) slab[c * kColumns] = T(0);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t label = a.labels[i];
       if (label >= 0 && label < a.classes)
-        slab[label * kThreads] += T(to_float(a.features[i * a.width + d])) * a.row_stats[2 * i];
+        slab[label * kColumns] += T(to_float(a.features[i * a.width + d])) * a.row_stats[2 * i];
     }
     for (int c = 0; c < a.classes; ++c)
-      a.sums[(blockIdx.x * int64_t(a.classes) + c) * a.width + d] = slab[c * kThreads];
+      a.sums[(blockIdx.x * int64_t(a.classes) + c) * a.width + d] = slab[c * kColumns];
   }
 }
 
@@ -282,7 +282,9 @@ __global__ void __launch_bounds__(kClassThreads) classes_kernel(Classes<T> a) {
   }
   __syncthreads();
   if (threadIdx.x == 0) {
-    T cap = bad ? T(NAN) : T(0), spread = cap;
+    T cap = bad ? T(NAN) : T(0);
+    for (int i = 0; i < C; ++i) cap += gram[i][i] * T(0);  // a NaN anywhere makes both terms NaN
+    T spread = cap;
     for (int i = 0; i < C; ++i) {
       cap += cap_value[i];
       spread += margin_value[i];

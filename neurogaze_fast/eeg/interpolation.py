@@ -157,6 +157,11 @@ class TopomapOperator:
             maps = planar_maps(points, x, y, method, extrapolate, border, half)
             mask = ~np.isnan(maps[..., 0])
             matrix = np.where(mask[..., None], maps, 0).reshape(size * size, -1).T.copy()
+        if not mask.any():
+            raise OperatorError(
+                f"size={size} leaves no pixel inside the map: all its nodes are corners of the "
+                "square. Use a size of at least 3."
+            )
         for array in (matrix, mask, points):
             array.setflags(write=False)
         return cls(matrix, mask, names, points, size, method, extrapolate, border)

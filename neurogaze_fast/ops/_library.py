@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from neurogaze_fast.errors import OperatorError
 
 NAMESPACE = "neurogaze_fast"
 LEVELS = ("baseline", "AVX2", "AVX-512")
@@ -49,6 +52,30 @@ def _define(namespace: str, name: str) -> None:
 
 
 declare("cpu_level() -> int")
+
+
+def once(gradient: Tensor, leaf: Tensor) -> Tensor:
+    """`gradient` with respect to `leaf`, which raises where it is differentiated again.
+
+    Without this a second derivative through kernels would silently be zero. torch's own
+    once_differentiable raises only where the upstream gradient asks for a derivative.
+    """
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _Once.apply(gradient, leaf)
+    return gradient
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, leaf: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> None:
+        raise OperatorError(
+            "A native operator can be differentiated only once. For second derivatives call the "
+            "function of the same name in neurogaze_fast.reference."
+        )
 
 
 def operators() -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 from neurogaze_fast import reference
 from neurogaze_fast.errors import OperatorError
 from neurogaze_fast.ops import _library
-from neurogaze_fast.reference.augment import check_shapes
+from neurogaze_fast.reference.augment import check_arguments
 
 
 def augment(
@@ -41,7 +41,7 @@ def augment(
     Raises:
         OperatorError: shapes, dtypes, devices, options or indices that do not fit.
     """
-    check_shapes(store, index, params, size, channels, dtype)
+    check_arguments(store, index, params, size, channels, dtype)
     gradient = params.requires_grad and torch.is_grad_enabled()
     if gradient or not _library.native(store.device.type):
         return reference.augment(store, index, params, size=size, channels=channels, dtype=dtype)

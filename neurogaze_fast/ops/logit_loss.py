@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from neurogaze_fast import reference
 from neurogaze_fast.ops import _library
-from neurogaze_fast.reference.logit_loss import check_shapes
+from neurogaze_fast.reference.logit_loss import check_arguments
 
 _KD = {"mse": 1, "kl": 2}
 
@@ -31,7 +30,9 @@ def logit_loss(
     the gradient with respect to `logits` only; where another argument asks for one, the reference
     runs. Differentiable once.
     """
-    check_shapes(logits, targets, class_weights, teacher_logits, label_smoothing, kd, temperature)
+    check_arguments(
+        logits, targets, class_weights, teacher_logits, label_smoothing, kd, temperature
+    )
     others = (targets, class_weights, *(() if teacher_logits is None else (teacher_logits,)))
     if (
         not _library.native(logits.device.type)
@@ -70,10 +71,11 @@ class _LogitLoss(torch.autograd.Function):
         return ce, kd
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, ce: Tensor, kd: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = _library.operators().logit_loss_backward(ce, kd, *ctx.saved_tensors)
-        return gradient, None, None, None, None
+        d_ce, d_kd, logits = ctx.saved_tensors
+        with torch.no_grad():
+            gradient = _library.operators().logit_loss_backward(ce, kd, d_ce, d_kd, logits)
+        return _library.once(gradient, logits), None, None, None, None
 
 
 def _fake_forward(

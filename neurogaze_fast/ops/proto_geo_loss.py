@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from neurogaze_fast import reference
 from neurogaze_fast.errors import OperatorError
 from neurogaze_fast.ops import _library
-from neurogaze_fast.reference.proto_geo_loss import Reduce, check_shapes
+from neurogaze_fast.reference.proto_geo_loss import Reduce, check_arguments
 
 MAX_CLASSES, MAX_CELLS = 32, 256
 """More classes or cells than this run on the reference."""
@@ -42,7 +41,10 @@ def proto_geo_loss(
     ``torch.distributed.nn.functional.all_reduce`` on both sums and counts, class means are those of
     the global batch.
     """
-    check_shapes(features, prototypes, target_cells, labels, tau, num_classes, high_valence)
+    check_arguments(
+        features, prototypes, target_cells, labels, tau, variance_cap, margin, high_valence,
+        num_classes,
+    )  # fmt: skip
     if (
         not _library.native(features.device.type)
         or prototypes.requires_grad
@@ -103,12 +105,12 @@ class _ProtoGeoLoss(torch.autograd.Function):
         return proto, cap, margin
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, proto: Tensor, cap: Tensor, margin: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = _library.operators().proto_geo_loss_backward(
-            proto, cap, margin, *ctx.saved_tensors
-        )
-        return gradient, None, None, None, None
+        with torch.no_grad():
+            gradient = _library.operators().proto_geo_loss_backward(
+                proto, cap, margin, *ctx.saved_tensors
+            )
+        return _library.once(gradient, ctx.saved_tensors[0]), None, None, None, None
 
 
 class _Rows(torch.autograd.Function):
@@ -131,13 +133,13 @@ class _Rows(torch.autograd.Function):
         return losses.sum() / features.shape[0], sums, counts
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, proto: Tensor, sums: Tensor, _counts: Any) -> tuple[Tensor | None, ...]:
-        pull = torch.stack((sums, torch.zeros_like(sums)))
-        gradient = _library.operators().proto_geo_loss_backward(
-            proto, torch.ones_like(proto), torch.zeros_like(proto), *ctx.saved_tensors, pull
-        )
-        return gradient, None, None, None, None
+        with torch.no_grad():
+            pull = torch.stack((sums, torch.zeros_like(sums)))
+            gradient = _library.operators().proto_geo_loss_backward(
+                proto, torch.ones_like(proto), torch.zeros_like(proto), *ctx.saved_tensors, pull
+            )
+        return _library.once(gradient, ctx.saved_tensors[0]), None, None, None, None
 
 
 class _Classes(torch.autograd.Function):
@@ -149,14 +151,15 @@ class _Classes(torch.autograd.Function):
         _, cap, margin, pull = _library.operators().proto_geo_loss_classes(
             sums.unsqueeze(0), counts.unsqueeze(0), losses, 1, *options
         )
-        ctx.save_for_backward(pull)
+        ctx.save_for_backward(sums, pull)
         return cap, margin
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, cap: Tensor, margin: Tensor) -> tuple[Tensor | None, ...]:
-        (pull,) = ctx.saved_tensors
-        return cap * pull[0] + margin * pull[1], None, None
+        sums, pull = ctx.saved_tensors
+        with torch.no_grad():
+            gradient = (cap * pull[0] + margin * pull[1]).to(sums.dtype)
+        return _library.once(gradient, sums), None, None
 
 
 def _readable(error: RuntimeError) -> Exception:

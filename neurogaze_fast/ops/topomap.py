@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from neurogaze_fast import reference
 from neurogaze_fast.ops import _library
@@ -56,26 +55,32 @@ class _Topomap(torch.autograd.Function):
         )
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (values,) = ctx.saved_tensors
-        t, (_, zscore, _, channels_last) = ctx.tensors, ctx.options
-        g = gradient.transpose(1, 2) if channels_last else gradient
-        g = g.to(t.matrix.dtype) * t.mask
-        if zscore:
-            v = values.to(t.matrix.dtype)
-            common = v.mean(-1, keepdim=True)
-            e = torch.cat((v - common, common), dim=-1)
-            variance = (e @ t.factor.T).square().sum(-1, keepdim=True)
-            rounding = (1e-7 * v.abs().amax(-1, keepdim=True)).square()
-            floor = rounding + torch.finfo(torch.float32).tiny
-            deviation = torch.maximum(variance, floor).sqrt()
-            maps = (v - common) @ t.matrix + common * t.matrix.sum(0)
-            z = (maps - (e * t.mean).sum(-1, keepdim=True)) / deviation * t.mask
-            count = t.mask.sum()
-            along = (g * z).sum(-1, keepdim=True) / count * (variance >= floor)
-            g = (g - g.sum(-1, keepdim=True) / count - z * along) / deviation * t.mask
-        return (g @ t.matrix.T).to(values.dtype), None, None
+        with torch.no_grad():
+            given = _gradient(values, gradient, ctx.tensors, ctx.options)
+        return _library.once(given, values), None, None
+
+
+def _gradient(values: Tensor, gradient: Tensor, t: OperatorTensors, options: Any) -> Tensor:
+    """The product with the transposed operator, after the derivative of the normalisation."""
+    _, zscore, _, channels_last = options
+    g = gradient.transpose(1, 2) if channels_last else gradient
+    g = g.to(t.matrix.dtype) * t.mask
+    if zscore:
+        v = values.to(t.matrix.dtype)
+        common = v.mean(-1, keepdim=True)
+        e = torch.cat((v - common, common), dim=-1)
+        variance = (e @ t.factor.T).square().sum(-1, keepdim=True)
+        rounding = (1e-7 * v.abs().amax(-1, keepdim=True)).square()
+        floor = rounding + torch.finfo(torch.float32).tiny
+        deviation = torch.maximum(variance, floor).sqrt()
+        maps = (v - common) @ t.matrix + common * t.matrix.sum(0)
+        z = (maps - (e * t.mean).sum(-1, keepdim=True)) / deviation * t.mask
+        count = t.mask.sum()
+        along = (g * z).sum(-1, keepdim=True) / count * (variance >= floor)
+        g = (g - g.sum(-1, keepdim=True) / count - z * along) / deviation * t.mask
+    return (g @ t.matrix.T).to(values.dtype)
 
 
 def _fake(

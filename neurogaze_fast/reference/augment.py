@@ -118,7 +118,7 @@ def augment(
     Raises:
         OperatorError: shapes, dtypes, devices, options or indices that do not fit.
     """
-    check_shapes(store, index, params, size, channels, dtype)
+    check_arguments(store, index, params, size, channels, dtype)
     if index.device.type == "cpu" and len(index) and not torch.compiler.is_compiling():
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= len(store):
@@ -147,7 +147,7 @@ def augment(
     return value.contiguous(memory_format=torch.channels_last)
 
 
-def check_shapes(
+def check_arguments(
     store: Tensor, index: Tensor, params: Tensor, size: int, channels: int, dtype: torch.dtype
 ) -> None:
     """Raise OperatorError where the arguments of :func:`augment` do not fit together."""

@@ -41,7 +41,9 @@ def logit_loss(
     Raises:
         OperatorError: shapes do not agree, or an option is unknown.
     """
-    check_shapes(logits, targets, class_weights, teacher_logits, label_smoothing, kd, temperature)
+    check_arguments(
+        logits, targets, class_weights, teacher_logits, label_smoothing, kd, temperature
+    )
     wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
     z = logits.to(wide)
     zero = z.sum() * 0
@@ -61,7 +63,7 @@ def logit_loss(
     return ce, loss * temperature**2
 
 
-def check_shapes(
+def check_arguments(
     logits: Tensor,
     targets: Tensor,
     class_weights: Tensor,

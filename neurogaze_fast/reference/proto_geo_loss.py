@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -58,21 +59,40 @@ def proto_geo_loss(
     Raises:
         OperatorError: shapes do not agree, tau <= 0, or (on the CPU) a label is out of range.
     """
-    check_shapes(features, prototypes, target_cells, labels, tau, num_classes, high_valence)
+    check_arguments(
+        features, prototypes, target_cells, labels, tau, variance_cap, margin, high_valence,
+        num_classes,
+    )  # fmt: skip
     if labels.device.type == "cpu" and len(labels):
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= num_classes:
             raise OperatorError(f"labels must lie in 0..{num_classes - 1}, found {low}..{high}")
+    device = "cpu" if features.is_meta else features.device.type
+    with torch.autocast(device, enabled=False):  # it would round the products
+        return _loss(
+            features, prototypes, target_cells, labels.long(), tau, variance_cap, margin,
+            high_valence, num_classes, reduce,
+        )  # fmt: skip
+
+
+def _loss(
+    features: Tensor,
+    prototypes: Tensor,
+    target_cells: Tensor,
+    labels: Tensor,
+    tau: float,
+    variance_cap: float,
+    margin: float,
+    high_valence: Sequence[int],
+    num_classes: int,
+    reduce: Reduce | None,
+) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.float64 if features.dtype == torch.float64 else torch.float32
     z = F.normalize(features.to(wide), dim=1)
     p = F.normalize(prototypes.to(wide), dim=1)
     q = target_cells.to(wide)
-    if len(z) == 0:
-        zero = z.sum()
-        return zero, zero, zero
-
     log_student = F.log_softmax(z @ p.T / tau, dim=1)
-    proto = (torch.xlogy(q, q) - q * log_student).sum(1).mean()
+    proto = (torch.xlogy(q, q) - q * log_student).sum() / max(len(z), 1)
 
     sums = z.new_zeros(num_classes, z.shape[1]).index_add(0, labels, z)
     counts = z.new_zeros(num_classes).index_add(0, labels, z.new_ones(len(z)))
@@ -94,14 +114,16 @@ def proto_geo_loss(
     return proto, cap, spread
 
 
-def check_shapes(
+def check_arguments(
     features: Tensor,
     prototypes: Tensor,
     target_cells: Tensor,
     labels: Tensor,
     tau: float,
-    num_classes: int,
+    variance_cap: float,
+    margin: float,
     high_valence: Sequence[int],
+    num_classes: int,
 ) -> None:
     """Raise OperatorError where the arguments of :func:`proto_geo_loss` do not fit together."""
     if features.ndim != 2 or prototypes.ndim != 2 or features.shape[1] != prototypes.shape[1]:
@@ -123,14 +145,20 @@ def check_shapes(
     ):
         if not value.is_floating_point():
             raise OperatorError(f"{name} must have a floating dtype, got {value.dtype}")
-    if labels.is_floating_point() or labels.dtype == torch.bool:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise OperatorError(f"labels must be integers, got {labels.dtype}")
     devices = {str(value.device) for value in (features, prototypes, target_cells, labels)}
     if len(devices) > 1:
         raise OperatorError(f"all tensors must be on one device, found {sorted(devices)}")
     if min(features.shape[1], prototypes.shape[0]) == 0:
         raise OperatorError("features need at least one column and the bank at least one cell")
-    if not tau > 0:
-        raise OperatorError(f"tau must be > 0, got {tau}")
+    if not 0 < tau < math.inf:
+        raise OperatorError(f"tau must be > 0 and finite, got {tau}")
+    if not (abs(variance_cap) < math.inf and abs(margin) < math.inf):
+        raise OperatorError(
+            f"variance_cap and margin must be finite, got {variance_cap} and {margin}"
+        )
+    if num_classes < 1:
+        raise OperatorError(f"num_classes must be at least 1, got {num_classes}")
     if any(not 0 <= c < num_classes for c in high_valence):
         raise OperatorError(f"high_valence must lie in 0..{num_classes - 1}, got {high_valence}")

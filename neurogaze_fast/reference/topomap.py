@@ -60,7 +60,7 @@ def topomap(
         # Their common offset is a constant in the map, which the map's mean takes away again: taken
         # away here it costs no digits.
         v = v - v.mean(-1, keepdim=True)
-    with torch.autocast(values.device.type, enabled=False):
+    with torch.autocast("cpu" if values.is_meta else values.device.type, enabled=False):
         maps = v @ tensors.matrix
 
     inside = tensors.mask
