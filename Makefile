@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*/*)
+# Without a GPU the CUDA kernels are only compiled, so one architecture is enough. A wheel for others:
+# TORCH_CUDA_ARCH_LIST="7.5;8.0;8.6;9.0;10.0;12.0+PTX" pip wheel --no-build-isolation .
+ifeq ($(shell command -v nvidia-smi),)
+export TORCH_CUDA_ARCH_LIST ?= 9.0
+endif
 
 .PHONY: train test bench gpu lint clean
 .DEFAULT_GOAL := train

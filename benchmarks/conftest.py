@@ -24,11 +24,12 @@ def pytest_terminal_summary(terminalreporter, config):
     if len(rows) == 1:
         return
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    hardware = next(b.extra_info for b in session.benchmarks if "op" in b.extra_info)
+    first = next(b.extra_info for b in session.benchmarks if "op" in b.extra_info)
     terminalreporter.section("operators")
     terminalreporter.write_line(
-        f"{hardware['hardware']}; torch {hardware['torch']}; medians of {hardware['turns']} turns (3 for the largest); "
-        f"ratios are paired within a turn; roofline: copy at {hardware['copy_GB_per_s']} GB/s"
+        f"{first['hardware']}; torch {first['torch']}; medians of {first['turns']} turns, of 3 for "
+        f"the largest; ratios are paired within a turn; roofline: copy at "
+        f"{first['copy_GB_per_s']} GB/s"
     )
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -14,9 +14,9 @@ constexpr int64_t kPad = 32;    // columns of a tile of two vectors
 constexpr int64_t kMaps = 48;   // maps of a block: a multiple of tile_rows of every level
 constexpr int64_t kPixels = 128;
 
-template <class In, class Out, class T>
+template <class Out, class T>
 struct Topomap {
-  const In* values;                  // [M, C]
+  const T* values;                   // [M, C]
   const T *matrix, *mask;            // [C][Pp], [Pp]: 1 inside
   const T *mean, *factor;            // [C + 1]; transposed and padded, [C + 1][Cp]
   int64_t maps, channels, pixels, features;
@@ -25,8 +25,8 @@ struct Topomap {
 };
 
 // Values of a block of maps, shifted and scaled -> coefficients [kMaps][C] and offsets [kMaps].
-template <class T, int BYTES, class In, class Out>
-NG_INLINE void prepare(const Topomap<In, Out, T>& a, int64_t row, int64_t n, T* coefficient,
+template <class T, int BYTES, class Out>
+NG_INLINE void prepare(const Topomap<Out, T>& a, int64_t row, int64_t n, T* coefficient,
                        T* offset, T* e, T* projected) {
   using S = Simd<T, BYTES>;
   constexpr int R = tile_rows(BYTES), V = 2;
@@ -34,7 +34,7 @@ NG_INLINE void prepare(const Topomap<In, Out, T>& a, int64_t row, int64_t n, T* 
   for (int64_t r = 0; r < kMaps; ++r) {
     offset[r] = T(0);
     for (int64_t c = 0; c < C; ++c)
-      coefficient[r * C + c] = r < n ? to_float(a.values[(row + r) * C + c]) : T(0);
+      coefficient[r * C + c] = r < n ? a.values[(row + r) * C + c] : T(0);
   }
   if (!a.zscore) return;
   for (int64_t tile = 0; tile < n; tile += R) {
@@ -74,8 +74,8 @@ NG_INLINE void prepare(const Topomap<In, Out, T>& a, int64_t row, int64_t n, T* 
   }
 }
 
-template <class T, int BYTES, class In, class Out>
-NG_INLINE void topomap_body(Topomap<In, Out, T> a, int64_t block, T* scratch) {
+template <class T, int BYTES, class Out>
+NG_INLINE void topomap_body(Topomap<Out, T> a, int64_t block, T* scratch) {
   using S = Simd<T, BYTES>;
   constexpr int R = tile_rows(BYTES), V = 2;
   const int64_t C = a.channels, P = a.pixels, padded = round_up(P, kPad);
@@ -136,16 +136,15 @@ Tensor topomap(const Tensor& values_in, const Tensor& matrix_in, const Tensor& m
   check_shape(mean_in, {C + 1}, "mean");
   check_shape(factor_in, {C + 1, C + 1}, "factor");
   const ScalarType wide = wide_type(values_in);
-  const Tensor values = torch::stable::contiguous(values_in);
+  const Tensor values = as(values_in, wide);  // few beside the pixels they become
   const Tensor matrix = as(matrix_in, wide), mask = as(mask_in, wide);
   const Tensor mean = as(mean_in, wide), factor = as(factor_in, wide);
   Tensor out = channels_last ? make(values, {N, P, F}, dtype) : make(values, {N, F, P}, dtype);
   if (M == 0 || P == 0) return out;
-  with_float_type(values.scalar_type(), [&](auto in) {
+  auto run = [&](auto zero) {
     with_float_type(dtype, [&](auto to) {
-      using In = decltype(in);
       using Out = decltype(to);
-      using T = decltype(to_float(in));
+      using T = decltype(zero);
       const int64_t padded = round_up(P, kPad), columns = round_up(C + 1, kPad);
       T* packed = scratch<T>(0, (C + 1) * padded + (C + 1) * columns);
       T* inside = packed + C * padded;
@@ -162,7 +161,7 @@ Tensor topomap(const Tensor& values_in, const Tensor& matrix_in, const Tensor& m
       std::fill(turned, turned + (C + 1) * columns, T(0));
       for (int64_t i = 0; i <= C; ++i)
         for (int64_t j = 0; j <= C; ++j) turned[j * columns + i] = l[i * (C + 1) + j];
-      const Topomap<In, Out, T> a{static_cast<const In*>(values.const_data_ptr()), packed, inside,
+      const Topomap<Out, T> a{static_cast<const T*>(values.const_data_ptr()), packed, inside,
                                   static_cast<const T*>(mean.const_data_ptr()), turned, M, C, P, F,
                                   unit_sum, zscore, channels_last,
                                   static_cast<Out*>(out.mutable_data_ptr())};
@@ -171,7 +170,9 @@ Tensor topomap(const Tensor& values_in, const Tensor& matrix_in, const Tensor& m
         for (int64_t i = begin; i < end; ++i) topomap_kernel<T>(a, i, own);
       });
     });
-  });
+  };
+  if (wide == ScalarType::Double) run(double{});
+  else run(float{});
   return out;
 }
 

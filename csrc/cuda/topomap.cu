@@ -20,9 +20,9 @@ struct alignas(sizeof(Out) * 4 < 16 ? sizeof(Out) * 4 : 16) Four {
   Out x[4];
 };
 
-template <class In, class Out, class T>
+template <class Out, class T>
 struct Topomap {
-  const In* values;                     // [M, C]
+  const T* values;                      // [M, C]
   const T *matrix, *mean, *factor;      // [C, P], [C + 1], [C + 1, C + 1]
   const bool* mask;                     // [P]
   int64_t maps, channels, pixels, features;
@@ -31,33 +31,33 @@ struct Topomap {
 };
 
 // Shift, scale and offset of the maps of one warp; every lane ends with the same numbers.
-template <class In, class Out, class T>
-__device__ __forceinline__ MapScale<T> scale_of(const Topomap<In, Out, T>& a, int64_t map, int lane) {
-  const In* v = a.values + map * a.channels;
+template <class Out, class T>
+__device__ __forceinline__ MapScale<T> scale_of(const Topomap<Out, T>& a, int64_t map, int lane) {
+  const T* v = a.values + map * a.channels;
   const int64_t C = a.channels;
   T total = 0, largest = 0;
   for (int64_t c = lane; c < C; c += 32) {
-    const T x = to_float(v[c]), size = x < T(0) ? -x : x;
+    const T x = v[c], size = x < T(0) ? -x : x;
     total += x;
     largest = size <= largest ? largest : size;
   }
   const T common = warp_sum(total) / T(C);
   largest = warp_max(largest);
   T mean = 0, variance = 0;
-  for (int64_t c = lane; c < C; c += 32) mean += (T(to_float(v[c])) - common) * a.mean[c];
+  for (int64_t c = lane; c < C; c += 32) mean += (v[c] - common) * a.mean[c];
   mean = warp_sum(mean);
   if (!a.unit_sum) mean += common * a.mean[C];
   for (int64_t i = lane; i <= C; i += 32) {
     T y = a.factor[i * (C + 1) + C] * common;
     for (int64_t c = 0; c < C; ++c)
-      y += a.factor[i * (C + 1) + c] * (T(to_float(v[c])) - common);
+      y += a.factor[i * (C + 1) + c] * (v[c] - common);
     variance += y * y;
   }
   return zscore_scale(a.unit_sum ? common : T(0), mean, warp_sum(variance), largest);
 }
 
-template <class In, class Out, class T>
-__global__ void __launch_bounds__(kThreads) topomap_kernel(Topomap<In, Out, T> a) {
+template <class Out, class T>
+__global__ void __launch_bounds__(kThreads) topomap_kernel(Topomap<Out, T> a) {
   constexpr int kChannels = kChannelsOf<T>;
   __shared__ __align__(16) T weight[kChannels][kPixels];
   __shared__ __align__(16) T value[kMaps][kChannels];
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads) topomap_kernel(Topomap<In, Out, T> a
         for (int i = warp; i < kMaps; i += kWarps) {
           if (lane >= kChannels) continue;
           const bool here = c0 + lane < C && first + i < a.maps;
-          const T x = here ? T(to_float(a.values[(first + i) * C + c0 + lane])) : T(0);
+          const T x = here ? a.values[(first + i) * C + c0 + lane] : T(0);
           value[i][lane] = here ? (x - scales[i].shift) * scales[i].scale : T(0);
         }
       __syncthreads();
@@ -172,7 +172,7 @@ Tensor topomap(const Tensor& values_in, const Tensor& matrix_in, const Tensor& m
   check_shape(mean_in, {C + 1}, "mean");
   check_shape(factor_in, {C + 1, C + 1}, "factor");
   const ScalarType wide = wide_type(values_in);
-  const Tensor values = torch::stable::contiguous(values_in);
+  const Tensor values = as(values_in, wide);  // few beside the pixels they become
   const Tensor matrix = as(matrix_in, wide), mask = as(mask_in, ScalarType::Bool);
   const Tensor mean = as(mean_in, wide), factor = as(factor_in, wide);
   Tensor out = channels_last ? make(values, {N, P, F}, dtype) : make(values, {N, F, P}, dtype);
@@ -182,23 +182,24 @@ Tensor topomap(const Tensor& values_in, const Tensor& matrix_in, const Tensor& m
   // Few maps: share their pixels out until every multiprocessor has about two blocks.
   int64_t split = (2 * multiprocessors() + blocks - 1) / blocks;
   split = split < tiles ? split : tiles;
-  with_float_type(values.scalar_type(), [&](auto in) {
+  auto run = [&](auto zero) {
     with_float_type(dtype, [&](auto to) {
-      using In = decltype(in);
       using Out = decltype(to);
-      using T = decltype(to_float(in));
+      using T = decltype(zero);
       const bool aligned = (channels_last ? F : P) % 4 == 0 &&
                            reinterpret_cast<size_t>(out.const_data_ptr()) % 16 == 0;
-      const Topomap<In, Out, T> a{
-          static_cast<const In*>(values.const_data_ptr()),
+      const Topomap<Out, T> a{
+          static_cast<const T*>(values.const_data_ptr()),
           static_cast<const T*>(matrix.const_data_ptr()), static_cast<const T*>(mean.const_data_ptr()),
           static_cast<const T*>(factor.const_data_ptr()),
           static_cast<const bool*>(mask.const_data_ptr()), M, C, P, F, unit_sum, zscore,
           channels_last, aligned, static_cast<Out*>(out.mutable_data_ptr())};
-      NG_LAUNCH((topomap_kernel<In, Out, T>), dim3(unsigned(blocks), unsigned(split)),
+      NG_LAUNCH((topomap_kernel<Out, T>), dim3(unsigned(blocks), unsigned(split)),
                 dim3(kThreads), 0, device.stream(), a);
     });
-  });
+  };
+  if (wide == ScalarType::Double) run(double{});
+  else run(float{});
   return out;
 }
 
