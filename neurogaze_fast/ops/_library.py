@@ -119,4 +119,5 @@ def _load(stem: str) -> tuple[bool, str]:
         torch.ops.load_library(paths[0])
     except OSError as error:
         return False, f"{paths[0].name} does not load: {error}"
-    return True, "CUDA"
+    gpu = "" if torch.cuda.is_available() else "; there is no GPU here to run them on"
+    return True, f"CUDA {torch.version.cuda}{gpu}"
