@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+DEMO := runs/demo-eeg
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*/*)
 # Without a GPU the CUDA kernels are only compiled, so one architecture is enough. A wheel for others:
 # TORCH_CUDA_ARCH_LIST="7.5;8.0;8.6;9.0;10.0;12.0+PTX" pip wheel --no-build-isolation .
@@ -14,8 +15,15 @@ endif
 .PHONY: train test bench gpu lint clean
 .DEFAULT_GOAL := train
 
-train: $(VENV)/.installed  ## train a student on the demo faces, from nothing to a report
-	$(BIN)/python -m neurogaze_fast.train --amp
+train: $(DEMO)/bank.safetensors  ## from drawn faces and simulated EEG to a student and its report
+	$(BIN)/python -m neurogaze_fast.train --amp --bank $<
+
+# Simulated recordings -> maps -> teacher -> bank, once.
+$(DEMO)/bank.safetensors: | $(VENV)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/python -m neurogaze_fast.prepare eeg --demo --out $(DEMO)/eeg
+	$(BIN)/python -m neurogaze_fast.train_teacher $(DEMO)/eeg --folds 0 --out $(DEMO)/teacher
+	$(BIN)/python -m neurogaze_fast.build_prototypes $(DEMO)/teacher --out $@
 
 test: $(VENV)/.installed-test  ## run the tests
 	$(BIN)/python -m pytest
@@ -38,13 +46,16 @@ clean:
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt "setuptools>=77" wheel "pybind11>=2.13" "torch>=2.11" "ninja>=1.11"
-	$(PIP) install -c constraints.txt --no-build-isolation -e .
+	$(PIP) install -c constraints.txt --no-build-isolation -e ".[eeg]"
 	touch $@
 
+# Only an extra's requirements: installing the package again would build it again.
+extra = $(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(1)'], sep='\n')" | $(PIP) install -q -c constraints.txt -r /dev/stdin
+
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[test]"
+	$(call extra,test)
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[bench]"
+	$(call extra,bench)
 	touch $@

@@ -37,7 +37,7 @@ def unseal(sealed: dict[str, Any]) -> dict[str, Any]:
     return description
 
 
-def _require(condition: bool, name: str, value: Any, rule: str) -> None:
+def require(condition: bool, name: str, value: Any, rule: str) -> None:
     if not condition:
         flag = name.replace("_", "-")
         raise ConfigError(f"--{flag} is {value}; it must be {rule}.")
@@ -149,19 +149,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         positive = ("size", "epochs", "batch_size", "learning_rate", "kd_temperature", "tau")
         for name in (*positive, "sigma", "clip", "log_every", "checkpoint_minutes"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         weights = ("kd_weight", "proto_weight", "geo_weight", "weight_decay", "threads", "margin")
         for name in (*weights, "variance_cap", "seed"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("label_smoothing", "warmup", "ema"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         ordered = 0 <= self.geo_start <= self.geo_end <= 1
-        _require(ordered, "geo_start", self.geo_start, "at most --geo-end, both in [0, 1]")
-        _require(self.size >= 16, "size", self.size, "16 or more")
-        _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
-        _require(self.seed < 2**31, "seed", self.seed, "below 2147483648")
+        require(ordered, "geo_start", self.geo_start, "at most --geo-end, both in [0, 1]")
+        require(self.size >= 16, "size", self.size, "16 or more")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
+        require(self.seed < 2**31, "seed", self.seed, "below 2147483648")
         enough = self.start_size is None or self.start_size >= 16
-        _require(enough, "start_size", self.start_size, "16 or more, or None")
+        require(enough, "start_size", self.start_size, "16 or more, or None")
         if self.labels == "votes" and self.kd_teacher == "votes" and self.variant != "b0":
             raise ConfigError(
                 "--labels votes gives cross-entropy the same targets as the default KD teacher, so "
@@ -215,7 +215,7 @@ class EvaluateConfig:
     """Print the scores as JSON instead of a table."""
 
     def __post_init__(self) -> None:
-        _require(self.batch_size > 0, "batch_size", self.batch_size, "more than 0")
+        require(self.batch_size > 0, "batch_size", self.batch_size, "more than 0")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

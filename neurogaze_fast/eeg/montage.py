@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurogaze_fast.errors import OperatorError
+
+if TYPE_CHECKING:
+    import mne
 
 HEAD_RADIUS = 0.095
 """Metres: the head MNE draws and scales with (its default sphere)."""
@@ -30,16 +34,9 @@ def named_positions(names: Sequence[str]) -> np.ndarray:
     Raises:
         OperatorError: MNE is missing, or a name is unknown.
     """
-    try:
-        import mne
-    except ModuleNotFoundError as error:
-        raise OperatorError(
-            "Site names need MNE for their positions, and it is not installed. Run: "
-            "pip install 'neurogaze_fast[eeg]', or give positions to from_positions."
-        ) from error
-    known_montages = mne.channels.get_builtin_montages()
-    montage_name = "colin27_1020" if "colin27_1020" in known_montages else "standard_1020"
-    montage = mne.channels.make_standard_montage(montage_name)
+    montage = _montage()
+    import mne
+
     found = _look_up(names, montage.ch_names)
     # The Info carries the montage from its own frame into the head frame.
     sites = list(dict.fromkeys(found))
@@ -47,6 +44,22 @@ def named_positions(names: Sequence[str]) -> np.ndarray:
     info.set_montage(montage, verbose="error")
     located = {site: channel["loc"][:3] for site, channel in zip(sites, info["chs"], strict=True)}
     return _flatten(np.array([located[name] for name in found]).reshape(-1, 3))
+
+
+def known_sites(names: Sequence[str]) -> list[str | None]:
+    """The site each name stands for, spelt as MNE does; None where the montage has no such site.
+
+    T3, T4, T5 and T6 come back by their later names T7, T8, P7 and P8, so that one site has one
+    name in every data set. Ears and mastoids (A1, A2, M1, M2) are references, not sites of a map:
+    None.
+
+    Raises:
+        OperatorError: MNE is missing.
+    """
+    spelling = {name.casefold(): name for name in _montage().ch_names}
+    keys = [str(name).strip().casefold() for name in names]
+    keys = [_RENAMED[key] if key in ("t3", "t4", "t5", "t6") else key for key in keys]
+    return [None if key in ("a1", "a2", "m1", "m2") else spelling.get(key) for key in keys]
 
 
 def check_positions(positions: object, names: tuple[str, ...] | None) -> np.ndarray:
@@ -98,6 +111,19 @@ def check_positions(positions: object, names: tuple[str, ...] | None) -> np.ndar
         )
     points += 0.0  # -0.0 becomes 0.0, so that equal positions have equal bytes
     return points
+
+
+def _montage() -> mne.channels.DigMontage:
+    try:
+        import mne
+    except ModuleNotFoundError as error:
+        raise OperatorError(
+            "Site names need MNE for their positions, and it is not installed. Run: "
+            "pip install 'neurogaze_fast[eeg]', or give positions to from_positions."
+        ) from error
+    known = mne.channels.get_builtin_montages()
+    name = "colin27_1020" if "colin27_1020" in known else "standard_1020"
+    return mne.channels.make_standard_montage(name)
 
 
 def _flatten(points: np.ndarray) -> np.ndarray:

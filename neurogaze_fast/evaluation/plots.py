@@ -78,7 +78,7 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path, *, best: int | No
     losses, scores, rate, speed = figure.subplots(2, 2).flat
 
     for key, style in LOSS_STYLE.items():
-        _line(losses, epochs, _column(history, "train", key, positive=True), style)
+        line_chart(losses, epochs, history_column(history, "train", key, positive=True), style)
     losses.set(title="Losses in training", yscale="log")
     # A term that fades in must not squeeze the others into a line.
     low, high = losses.get_ylim()
@@ -87,16 +87,20 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path, *, best: int | No
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter(NullFormatter())
     for key, style in SCORE_STYLE.items():
-        _line(scores, epochs, 100 * _column(history, "valid", key), style)
+        line_chart(scores, epochs, 100 * history_column(history, "valid", key), style)
     scores.set(title="Scores on the valid split", ylabel="%")
-    _line(rate, epochs, _column(history, "learning_rate"), ("#0072B2", "o", "learning rate"))
+    line_chart(
+        rate, epochs, history_column(history, "learning_rate"), ("#0072B2", "o", "learning rate")
+    )
     rate.set(title="Learning rate", ylim=(0, None))
     rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2), useMathText=True)
-    _line(speed, epochs, _column(history, "images_per_second"), ("#0072B2", "o", "images"))
+    line_chart(
+        speed, epochs, history_column(history, "images_per_second"), ("#0072B2", "o", "images")
+    )
     speed.set(title="Training speed", ylabel="images per second")
     speed.set_ylim(0, 1.05 * speed.get_ylim()[1])
 
-    macro_f1 = _column(history, "valid", "macro_f1")
+    macro_f1 = history_column(history, "valid", "macro_f1")
     if best is None and not np.isnan(macro_f1).all():
         best = int(epochs[np.nanargmax(macro_f1)])
     for axes in (losses, scores, rate, speed):
@@ -114,7 +118,7 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path, *, best: int | No
                         frameon=False, columnspacing=1, handlelength=1.5)  # fmt: skip
     if best is not None:
         figure.suptitle(f"Dashed line: epoch {best}, which was kept", fontsize=10, color=_BEST)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion(matrix: np.ndarray, path: Path, title: str) -> None:
@@ -164,7 +168,7 @@ def plot_confusion(matrix: np.ndarray, path: Path, title: str) -> None:
     axes.tick_params(which="minor", length=0)
     axes.set(xlabel="predicted", ylabel="true (images)")
     axes.set_title(title, wrap=True)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_bank(centres: np.ndarray, counts: np.ndarray, filled: np.ndarray, path: Path) -> None:
@@ -226,10 +230,10 @@ def plot_bank(centres: np.ndarray, counts: np.ndarray, filled: np.ndarray, path:
         "disc area and number: windows; cross: filled from its neighbours; dots: the emotions",
         fontsize=10,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _column(
+def history_column(
     history: Sequence[dict[str, Any]], *keys: str, positive: bool = False
 ) -> np.ndarray:  # float64[epochs], NaN where an entry has no such number
     """One number of every epoch, e.g. ``("train", "ce")``; `positive` blanks zero and below."""
@@ -243,7 +247,9 @@ def _column(
     return column
 
 
-def _line(axes: Axes, epochs: np.ndarray, values: np.ndarray, style: tuple[str, str, str]) -> None:
+def line_chart(
+    axes: Axes, epochs: np.ndarray, values: np.ndarray, style: tuple[str, str, str]
+) -> None:
     """One curve, left out where there is nothing to draw; about 15 markers on long runs."""
     known = ~np.isnan(values)
     if not known.any():
@@ -254,7 +260,7 @@ def _line(axes: Axes, epochs: np.ndarray, values: np.ndarray, style: tuple[str, 
               markersize=4, linewidth=1.5, label=label, zorder=3)  # fmt: skip
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write the PNG in one step, so that a reader never meets half a picture."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")

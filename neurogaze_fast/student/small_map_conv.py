@@ -2,7 +2,8 @@
 
 On a CPU the convolution library computes the weight gradient of a 512-channel 2x2 or 3x3 map
 several times slower than the same sum written as a matrix product over unfolded patches (figures
-in benchmarks/README.md). A 48-pixel face spends its last stage on just such maps.
+in benchmarks/README.md). A 48-pixel face spends its last stage on just such maps. And with bf16 on
+a 1x1 map the library's gradient was sometimes NaN (torch 2.14.1, AVX-512), which this one is not.
 """
 
 from __future__ import annotations

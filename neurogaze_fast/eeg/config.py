@@ -1,0 +1,121 @@
+"""Options of ``prepare eeg``; the docstring under each field is its help text."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from neurogaze_fast.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PrepareEegConfig:
+    """Turn EEG recordings into topographic maps of band power."""
+
+    out: Path
+    """Folder to create; holds maps/ (for train_teacher), maps.png and summary.json."""
+
+    dreamer: Path | None = None
+    """DREAMER.mat."""
+    mahnob: Path | None = None
+    """MAHNOB-HCI: the folder Sessions, or the one that holds it."""
+    mahnob_labels: bool = False
+    """Use MAHNOB's ratings; without this flag its sessions are unlabelled support."""
+    recording: Path | None = None
+    """A recording of your own, or the folder that the files named in --ratings lie in."""
+    ratings: Path | None = None
+    """CSV with the clips and ratings of --recording."""
+    ratings_scale: tuple[float, float] = (-1.0, 1.0)
+    """Lowest and highest rating possible in --ratings, such as 1 9."""
+
+    demo: bool = False
+    """Write synthetic DREAMER and MAHNOB files to OUT/demo and prepare those."""
+    demo_subjects: int = 23
+    """People in the synthetic DREAMER."""
+    demo_clips: int = 18
+    """Clips each of them watches."""
+    demo_seconds: float = 20.0
+    """Seconds of each synthetic clip."""
+    demo_sessions: int = 12
+    """Sessions in the synthetic MAHNOB-HCI."""
+    demo_strength: float = 1.0
+    """How strongly the synthetic ratings show in the band power; 0: not at all."""
+    demo_seed: int = 0
+    """Seed of the synthetic files."""
+
+    all_channels: bool = False
+    """Keep every EEG channel instead of the 14 sites that DREAMER and MAHNOB share (not for the
+    two together)."""
+    reference: Literal["average", "none"] = "average"
+    """average: subtract the mean of the kept sites from each; none: as recorded."""
+    bad_channel: float = 5.0
+    """A channel is bad, and interpolated, from this robust z of its log-variance on."""
+    reject: float = 150.0
+    """A window is left out where a channel swings by more than this, microvolts peak to peak."""
+    window: float = 2.0
+    """Seconds a window lasts."""
+    overlap: float = 0.5
+    """Fraction of a window shared with the next one."""
+    feature: Literal["log_power", "de"] = "log_power"
+    """Logarithm of band power, or differential entropy (half of it, plus a constant: the same maps
+    once z-scored)."""
+    size: int = 32
+    """Side of a map, pixels."""
+    method: Literal["cubic", "linear", "nearest", "spherical_spline"] = "cubic"
+    """Interpolation between the sites."""
+
+    def __post_init__(self) -> None:
+        sources = [self.dreamer, self.mahnob, self.recording]
+        if not self.demo and not any(sources):
+            raise ConfigError(
+                "There is nothing to prepare. Give --dreamer, --mahnob or --recording with "
+                "--ratings; or --demo for synthetic recordings."
+            )
+        if self.demo and any(sources):
+            raise ConfigError(
+                "--demo writes its own synthetic recordings; mixed with --dreamer, --mahnob or "
+                "--recording they would spoil real ones. Leave one or the other out."
+            )
+        if (self.recording is None) != (self.ratings is None):
+            given, missing = (
+                ("--recording", "--ratings") if self.recording else ("--ratings", "--recording")
+            )
+            raise ConfigError(f"{given} needs {missing} as well.")
+        if self.mahnob_labels and not (self.mahnob or self.demo):
+            raise ConfigError("--mahnob-labels is for --mahnob, which is not given.")
+        if self.all_channels and self.demo:
+            raise ConfigError(
+                "--all-channels is not for --demo, whose two sets share only 14 sites."
+            )
+        if self.all_channels and self.mahnob and self.dreamer:
+            raise ConfigError(
+                "--all-channels is not for DREAMER and MAHNOB together: they share only 14 sites, "
+                "which are used without this flag. Leave it out, or prepare one of the two."
+            )
+        for name, low, high in (
+            ("window", 1.0, 60.0),
+            ("overlap", 0.0, 0.95),
+            ("bad_channel", 1.0, float("inf")),
+            ("reject", 1.0, float("inf")),
+            ("size", 4, 256),
+            ("demo_subjects", 2, 1000),
+            ("demo_clips", 1, 100),
+            ("demo_sessions", 1, 1000),
+            ("demo_seconds", 10.0, 600.0),
+            ("demo_strength", 0.0, 100.0),
+            ("demo_seed", 0, 2**32 - 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} is {value}; it must lie in [{low:g}, {high:g}].")
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the maps, without where things are, as JSON: for provenance."""
+        chosen = {k: v for k, v in dataclasses.asdict(self).items() if k not in _PLACES}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
+
+
+_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings"}

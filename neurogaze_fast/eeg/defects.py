@@ -1,0 +1,71 @@
+"""What makes a part of a recording unusable: one rule for every reader, in words that group."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from neurogaze_fast.errors import ConfigError
+
+MIN_SECONDS = 10.0
+"""A shorter clip gives too few windows to say anything of its mean (our choice)."""
+
+
+def signal_defect(signal: np.ndarray, rate: float) -> str | None:
+    """Why the signal [C, T] at `rate` samples per second is left out; None: it can be used.
+
+    A single flat channel is no reason: cleaning interpolates it.
+    """
+    if signal.shape[1] < MIN_SECONDS * rate:
+        return f"shorter than {MIN_SECONDS:g} s"
+    return damage(signal, "signal")
+
+
+def damage(signal: np.ndarray, name: str) -> str | None:
+    """Values that are not finite, or nothing but constants, in `name` [C, T], T >= 1."""
+    if not np.isfinite(signal).all():
+        return f"NaN or infinity in the {name}"
+    if (np.ptp(signal, axis=1) == 0).all():
+        return f"flat {name}"
+    return None
+
+
+def unit_rating(value: object, low: float, high: float) -> float | None:
+    """A rating on [low, high] mapped to [-1, 1]; None where it is no number or out of range.
+
+    1..5 maps by (r - 3) / 2 and 1..9 by (r - 5) / 4.
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    if not (math.isfinite(number) and low <= number <= high):
+        return None
+    return (number - (low + high) / 2) / ((high - low) / 2)
+
+
+def check_seconds(seconds: float | None) -> None:
+    """Refuse a length that no clip could have.
+
+    Raises:
+        ConfigError: `seconds` is neither None nor a number of at least MIN_SECONDS.
+    """
+    if seconds is not None and not (math.isfinite(seconds) and seconds >= MIN_SECONDS):
+        raise ConfigError(
+            f"seconds is {seconds!r}; a clip of less than {MIN_SECONDS:g} s is left out, so give "
+            "at least that."
+        )
+
+
+def last_seconds(signal: np.ndarray, rate: float, seconds: float | None) -> np.ndarray:
+    """The last `seconds` of [C, T], or all of it where it is shorter or `seconds` is None."""
+    if seconds is None:
+        return signal
+    return signal[:, -min(signal.shape[1], round(seconds * rate)) :]
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message on one line, short enough for a list of parts left out."""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text[:160]}"

@@ -1,0 +1,132 @@
+"""Pictures of a map set: what each source's band power looks like over the head."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Circle
+
+from neurogaze_fast.artifacts import atomic_write
+from neurogaze_fast.eeg.band_power import BANDS
+from neurogaze_fast.eeg.interpolation import TopomapOperator
+from neurogaze_fast.eeg.maps import MapSet
+from neurogaze_fast.eeg.montage import HEAD_RADIUS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DPI = 130
+_SITE = {"color": "black", "s": 6, "linewidths": 0}
+
+
+def plot_band_maps(maps: MapSet, path: Path) -> None:
+    """Draw, for each source, its mean band power and, where it is labelled, what the ratings do.
+
+    One column a band. The first row of a source is its mean feature before any correction (log
+    power in dB re 1 square microvolt, or differential entropy in nats), each map with its own
+    scale: a look at it tells whether the recordings are EEG (alpha at the back, gamma and muscle at
+    the edge). The rows below are the mean of the saved maps over windows rated above 0 minus that
+    over windows rated below, in standard deviations of a subject, all of one row on one scale.
+    Means of the saved maps themselves would be 0: each subject's are z-scored.
+
+    Args:
+        maps: with the provenance that build_maps gives.
+        path: of the PNG.
+    """
+    options = maps.provenance["options"]
+    operator = TopomapOperator.from_names(maps.names, options["size"], method=options["method"])
+    decibel = options["feature"] == "log_power"
+    rows: list[tuple[str, np.ndarray, str, bool]] = []
+    for source, facts in maps.provenance["sources"].items():
+        level = np.array(facts["mean_feature"]) * (10 / math.log(10) if decibel else 1)
+        images = (level @ operator.matrix).reshape(len(level), operator.size, operator.size)
+        unit = "dB re 1 µV²" if decibel else "nats"
+        rows.append(
+            (f"{source}\nmean power" if decibel else f"{source}\nmean", images, unit, False)
+        )
+        mine = np.isin(maps.subject, [maps.subjects.index(name) for name in facts["subjects"]])
+        for scale in ("valence", "arousal"):
+            rating = getattr(maps, scale)
+            high, low = mine & (rating > 0), mine & (rating < 0)
+            if high.any() and low.any():
+                label = f"{source}\nhigh − low {scale}\n({high.sum()} − {low.sum()} windows)"
+                rows.append((label, _mean(maps.maps[high]) - _mean(maps.maps[low]), "z", True))
+
+    count = len(maps.bands)
+    figure = Figure(
+        figsize=(2.3 * count + 1.2, 2.0 * len(rows) + 0.7),
+        layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06),
+    )
+    grid = figure.subplots(len(rows), count, squeeze=False)
+    for axes, (label, images, unit, signed) in zip(grid, rows, strict=True):
+        largest = float(np.abs(images[:, operator.mask]).max()) or 1.0
+        limits = (-largest, largest) if signed else (None, None)
+        for column, image in zip(axes, images, strict=True):
+            drawn = _head(column, image, operator, limits, "RdBu_r" if signed else "viridis")
+            if not signed:
+                bar = figure.colorbar(drawn, ax=column, shrink=0.75)
+                bar.ax.tick_params(labelsize=7)
+        if signed:
+            bar = figure.colorbar(drawn, ax=list(axes), shrink=0.75, label=unit)
+            bar.ax.tick_params(labelsize=7)
+        axes[0].set_ylabel(label if signed else f"{label}\n({unit})", fontsize=9)
+    for axis, band in zip(grid[0], maps.bands, strict=True):
+        low, high = BANDS[band]
+        axis.set_title(f"{band}, {low:g}–{high:g} Hz", fontsize=10)
+    title = "Band power over the head, nose at the top"
+    if maps.synthetic:
+        title += " (synthetic recordings: they say nothing about people)"
+    figure.suptitle(title, fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
+    atomic_write(Path(path), buffer.getvalue())
+
+
+def _mean(images: np.ndarray) -> np.ndarray:
+    return images.mean(axis=0, dtype=np.float64)
+
+
+def _head(
+    axis: Axes,
+    image: np.ndarray,
+    operator: TopomapOperator,
+    limits: tuple[float | None, float | None],
+    colours: str,
+) -> object:
+    """One map inside its circle, with nose, ears and sites; returns the image for a colour bar."""
+    half = HEAD_RADIUS * max(1.0, np.hypot(*operator.positions.T).max() * 1.01 / HEAD_RADIUS)
+    circle = Circle((0, 0), half, transform=axis.transData)
+    masked = np.where(operator.mask, image, np.nan)
+    inside = np.hypot(*np.meshgrid(*[np.linspace(-half, half, operator.size)] * 2)) <= half
+    low, high = limits
+    if low is None:  # corners outside the circle are extrapolated far: they set no colour
+        low, high = np.nanmin(masked[inside]), np.nanmax(masked[inside])
+    edge = half * operator.size / (operator.size - 1)  # pixels are centred on the grid's nodes
+    drawn = axis.imshow(
+        masked,
+        origin="lower",
+        extent=(-edge, edge, -edge, edge),
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        interpolation="bilinear",
+    )
+    drawn.set_clip_path(circle)
+    line = {"color": "black", "linewidth": 1, "clip_on": False}
+    axis.add_patch(Circle((0, 0), half, fill=False, edgecolor="black", linewidth=1, clip_on=False))
+    axis.plot(np.array([-0.12, 0, 0.12]) * half, np.array([0.99, 1.13, 0.99]) * half, **line)
+    for side in (-1, 1):
+        ear = np.linspace(-0.16, 0.16, 20)
+        out = 1 + 0.06 * np.sqrt(np.clip(1 - (ear / 0.16) ** 2, 0, 1))
+        axis.plot(side * out * half, ear * half, **line)
+    axis.scatter(*operator.positions.T, **_SITE)
+    axis.set(xlim=(-1.15 * half, 1.15 * half), ylim=(-1.08 * half, 1.18 * half))
+    axis.set(xticks=[], yticks=[], aspect="equal")
+    axis.spines[:].set_visible(False)
+    return drawn

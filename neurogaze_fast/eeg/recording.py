@@ -1,0 +1,44 @@
+"""One clip one person watched: what every reader of EEG gives, whatever the file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """The EEG of one clip, with the ratings where there are any."""
+
+    source: str
+    """One of "dreamer", "mahnob", "file"."""
+    subject: str
+    """Unique over all sources, such as "dreamer-01": the unit of every split."""
+    clip: str
+    """Unique within the subject."""
+    signal: np.ndarray
+    """float32 [C, T], microvolts."""
+    baseline: np.ndarray | None
+    """float32 [C, Tb], microvolts, before the clip; None where there is none."""
+    rate: float
+    """Samples per second."""
+    names: tuple[str, ...]
+    """The C sites, 10-20 names."""
+    valence: float | None
+    """On [-1, 1]; None: unlabelled support (then arousal is None too)."""
+    arousal: float | None
+    path: Path
+    """The file it was read from, for messages."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A part of the data that is not used, counted and named instead of ending the run."""
+
+    path: Path
+    what: str
+    """Such as "subject 3, clip 7" or "session 12"."""
+    reason: str
+    """A few words that group the same reasons together, such as "NaN in the signal"."""

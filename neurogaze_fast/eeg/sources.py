@@ -1,0 +1,67 @@
+"""Where trials come from: the readers that the options name, and the demo's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from neurogaze_fast.eeg.config import PrepareEegConfig
+from neurogaze_fast.eeg.recording import LeftOut, Trial
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The recordings to prepare."""
+
+    trials: Iterator[Trial | LeftOut]
+    """All of them, one source after the other; read as they are taken."""
+    beside: list[Path]
+    """Files beside the recordings that the trials depend on too: ratings."""
+    synthetic: bool
+    """Whether any was written by this package."""
+
+
+def open_sources(config: PrepareEegConfig) -> Sources:
+    """The readers of what the options name; nothing is read yet, so errors come with the trials."""
+    from neurogaze_fast.eeg.dreamer import read_dreamer
+    from neurogaze_fast.eeg.files import read_recording
+    from neurogaze_fast.eeg.mahnob import read_mahnob
+    from neurogaze_fast.eeg.synthetic import is_synthetic
+
+    readers: list[Iterator[Trial | LeftOut]] = []
+    beside: list[Path] = []
+    if config.dreamer is not None:
+        readers.append(read_dreamer(config.dreamer))
+    if config.mahnob is not None:
+        readers.append(read_mahnob(config.mahnob, labelled=config.mahnob_labels))
+        beside += sorted(config.mahnob.rglob("session.xml"))
+    if config.recording is not None and config.ratings is not None:
+        readers.append(read_recording(config.recording, config.ratings, scale=config.ratings_scale))
+        beside.append(config.ratings)
+    given = (config.dreamer, config.mahnob, config.recording)
+    synthetic = any(is_synthetic(path) for path in given if path is not None)
+    return Sources(chain.from_iterable(readers), beside, synthetic)
+
+
+def write_demo(config: PrepareEegConfig) -> PrepareEegConfig:
+    """Write synthetic recordings in the real formats to OUT/demo; the options that read them."""
+    from neurogaze_fast.eeg.synthetic import write_demo_dreamer, write_demo_mahnob
+
+    folder = config.out / "demo"
+    dreamer, mahnob = folder / "DREAMER.mat", folder / "MAHNOB"
+    common = {
+        "seconds": config.demo_seconds,
+        "strength": config.demo_strength,
+        "seed": config.demo_seed,
+    }
+    write_demo_dreamer(
+        dreamer,
+        subjects=config.demo_subjects,
+        clips=config.demo_clips,
+        baseline_seconds=10,
+        **common,
+    )
+    write_demo_mahnob(mahnob, sessions=config.demo_sessions, margin=10, **common)
+    return replace(config, demo=False, dreamer=dreamer, mahnob=mahnob)

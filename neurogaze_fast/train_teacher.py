@@ -1,0 +1,137 @@
+"""``python -m neurogaze_fast.train_teacher MAPS``: train the EEG teacher and score it honestly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurogaze_fast.errors import ConfigError, run_command
+from neurogaze_fast.teacher.config import TrainTeacherConfig, teacher_config_from_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from neurogaze_fast.teacher.run import TeacherRun
+
+ON_RESUME = {"resume", "maps", "device", "threads", "log_every", "checkpoint_minutes"}
+"""Options that may differ when a run is continued: where things are, not what is computed."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, train, and print the scores and the folder."""
+    run_command(lambda: train_teacher(parse(argv)))
+
+
+def parse(argv: Sequence[str] | None = None) -> TrainTeacherConfig:
+    """Options from the command line, over those of the run being resumed.
+
+    Raises:
+        ConfigError: no maps, or an option that cannot change on resuming.
+    """
+    config = _cli(argv, TrainTeacherConfig())
+    if config.resume is None:
+        if config.maps is None:
+            raise ConfigError(
+                "Name the folder of maps to train on: python -m neurogaze_fast.train_teacher "
+                "MAPS. Maps are made by: python -m neurogaze_fast.prepare eeg."
+            )
+        return config
+    base = teacher_config_from_json(config.resume / "config.json")
+    config = _cli(argv, base)
+    changed = [
+        f.name
+        for f in fields(config)
+        if f.name not in ON_RESUME and getattr(config, f.name) != getattr(base, f.name)
+    ]
+    if changed:
+        flags = ", ".join("--" + name.replace("_", "-") for name in changed)
+        raise ConfigError(
+            f"{flags} cannot change while {config.resume} is continued: the result would belong "
+            "to neither setting. Leave them out, or start a new run."
+        )
+    return config
+
+
+def train_teacher(config: TrainTeacherConfig) -> Path:
+    """Train, score and write a teacher; return its folder."""
+    from rich.console import Console
+
+    from neurogaze_fast.eeg.maps import MapSet
+    from neurogaze_fast.teacher.run import TeacherRun, teacher_folder
+    from neurogaze_fast.teacher.training import stop_on_signal
+
+    console = Console()
+    # Found again from whatever folder the run is continued in.
+    config = replace(config, maps=Path(config.maps).resolve())
+    with console.status("Reading the maps"):
+        maps = MapSet.load(config.maps)
+    folder = teacher_folder(config)
+    run = TeacherRun(config, maps, folder, console)
+    _introduce(run, console)
+    with stop_on_signal() as stop:
+        result = run.train(stop)
+    if "pooled" in result:
+        console.print(score_table(result))
+    where = f"Teacher: {folder}\nNext: python -m neurogaze_fast.build_prototypes {folder}"
+    console.print(where, soft_wrap=True, markup=False, highlight=False)
+    return folder
+
+
+def score_table(result: dict[str, Any]) -> Table:
+    """The pooled leave-subjects-out CCC of teacher and baselines, with intervals."""
+    from rich.table import Table
+
+    kind = ", synthetic recordings" if result["synthetic"] else ""
+    table = Table(title=f"CCC on people never trained on (95 % interval over people){kind}")
+    for column in ("", "level", "valence", "arousal"):
+        table.add_column(column)
+    for level, models in result["pooled"].items():
+        for name, scores in models.items():
+            cells = []
+            for target in ("valence", "arousal"):
+                value = scores[target]["ccc"]
+                known = None not in value.values()
+                text = "{value:+.2f} ({low:+.2f} to {high:+.2f})" if known else "undefined"
+                cells.append(text.format(**value))
+            table.add_row(name, level, *cells)
+    return table
+
+
+def _cli(argv: Sequence[str] | None, default: TrainTeacherConfig) -> TrainTeacherConfig:
+    import tyro
+
+    return tyro.cli(
+        TrainTeacherConfig,
+        args=argv,
+        default=default,
+        description="Train the EEG teacher on a folder of maps.",
+        prog="python -m neurogaze_fast.train_teacher",
+    )
+
+
+def _introduce(run: TeacherRun, console: Any) -> None:
+    from rich.markup import escape
+
+    split = run.facts["split"]
+    windows, size = split["windows"], "x".join(map(str, run.facts["maps"]["size"]))
+    console.print(
+        f"maps: {escape(run.facts['maps']['path'])}: {len(run.maps)} windows, "
+        f"{len(run.maps.bands)} bands, {size} pixels\n"
+        f"training {windows['train']} windows of {len(split['train'])} subjects, validation "
+        f"{windows['valid']} of {len(split['valid'])}, unlabelled support {windows['support']} "
+        f"({len(split['support'])} subjects without ratings)\n"
+        f"{run.config.epochs} epochs on {run.device}{' in bf16' if run.config.amp else ''}, "
+        f"{len(run.folds)} folds for the scores\nwriting {escape(str(run.folder))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if run.maps.synthetic:
+        console.print(
+            "[yellow]These are synthetic recordings: the scores say nothing about people.[/]"
+        )
+
+
+if __name__ == "__main__":
+    main()
