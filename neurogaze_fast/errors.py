@@ -52,7 +52,7 @@ class Interrupted(NeurogazeError):
     exit_code = 143
 
 
-def run_command(main: Callable[[], None]) -> None:
+def run_command(main: Callable[[], object]) -> None:
     """Run a command; print a :class:`NeurogazeError` as one paragraph and exit with its code."""
     try:
         main()

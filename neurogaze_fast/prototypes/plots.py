@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -98,7 +99,8 @@ def plot_topomaps(maps: MapSet, path: Path) -> int:
     rows = [(name, group) for name in sources for group in GROUPS]
     inside, head = (maps.maps != 0).any((0, 1)), _head(*maps.maps.shape[2:])
     size = (2.1 * len(maps.bands) + 2.2, 1.95 * len(rows) + 1)
-    figure = Figure(figsize=size, layout="constrained")
+    layout = ConstrainedLayoutEngine(rect=(0.02, 0, 0.98, 1))  # room for the names of the rows
+    figure = Figure(figsize=size, layout=layout)
     grid = figure.subplots(len(rows), len(maps.bands), squeeze=False)
     drawn = 0
     for name in sources:

@@ -199,14 +199,14 @@ class TeacherRun:
             order.append(rows.held)
             for name, value in predictions.items():
                 pooled[name].append(value)
-        rows = np.concatenate(order)
+        everyone = np.concatenate(order)
         values = {name: np.concatenate(parts) for name, parts in pooled.items()}
         result: dict[str, Any] = {"folds": folds, "pooled": {}}
         for level in ("window", "trial"):
-            seen = {name: self._at(level, value, rows) for name, value in values.items()}
-            _, target, subject = seen["teacher"]
+            pairs = {name: self._at(level, value, everyone) for name, value in values.items()}
+            _, target, subject = pairs["teacher"]
             result["pooled"][level] = bootstrap(
-                {name: part[0] for name, part in seen.items()},
+                {name: part[0] for name, part in pairs.items()},
                 target,
                 subject,
                 draws=DRAWS,

@@ -1,0 +1,110 @@
+"""From a recording to maps: each stage, and MNE and torcheeg doing the same to the same windows.
+
+The recording is one simulated DREAMER trial of 60 s (14 channels, 128 Hz: 59 windows of 2 s, 236
+maps of 32x32). Everybody is given the cleaned windows and ends with band power, or entropy, as
+maps; cleaning is timed apart. MNE: psd_array_welch and its topomap interpolation, map by map.
+torcheeg: BandDifferentialEntropy and ToInterpolatedGrid (9x9 pixels, its default), window by
+window; it is not among the benchmark requirements (bench_topomap.py says why).
+"""
+
+import statistics
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.bench_topomap import DREAMER, mne_call
+from benchmarks.measure import hardware, seconds
+from neurogaze_fast.eeg.band_power import BANDS, features, welch_power
+from neurogaze_fast.eeg.dreamer import read_dreamer
+from neurogaze_fast.eeg.interpolation import TopomapOperator
+from neurogaze_fast.eeg.preprocess import clean
+from neurogaze_fast.eeg.synthetic import write_demo_dreamer
+from neurogaze_fast.eeg.windows import cut
+from neurogaze_fast.ops import topomap
+
+SIZE = 32
+TURNS = 5
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    path = tmp_path_factory.mktemp("eeg") / "DREAMER.mat"
+    write_demo_dreamer(path, subjects=1, clips=1)
+    return next(iter(read_dreamer(path)))
+
+
+def ours(windows, rate, operator):
+    power = features(welch_power(torch.from_numpy(windows), rate))
+    return topomap(power, operator)
+
+
+def with_mne(windows, rate, interpolate):
+    from mne.time_frequency import psd_array_welch
+
+    density, hz = psd_array_welch(
+        windows.astype(np.float64),
+        rate,
+        n_fft=int(rate),
+        n_overlap=int(rate) // 2,
+        window="hann",
+        verbose=False,
+    )
+    bands = [(hz >= low) & (hz < high) for low, high in BANDS.values()]
+    power = np.log(np.stack([density[..., band].sum(-1) for band in bands], axis=1))
+    return np.stack([interpolate(values) for window in power for values in window])
+
+
+def with_torcheeg(windows, entropy, interpolate):
+    return [interpolate(eeg=entropy(eeg=window)["eeg"])["eeg"] for window in windows]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.benchmark(group="eeg")
+def test_recording_to_maps(benchmark, trial):
+    cleaned = clean(trial)
+    windows, _ = cut(cleaned.signal, cleaned.rate, 2.0, 0.5)
+    windows = np.ascontiguousarray(windows)
+    operator = TopomapOperator.from_names(DREAMER, SIZE)
+    interpolate = mne_call(operator, SIZE)
+    rivals = {
+        "native": lambda: ours(windows, cleaned.rate, operator),
+        "mne": lambda: with_mne(windows, cleaned.rate, interpolate),
+        "clean": lambda: clean(trial),
+        "band power": lambda: welch_power(torch.from_numpy(windows), cleaned.rate),
+    }
+    found = rivals["native"]().flatten(0, 1).double().numpy()
+    expected = np.nan_to_num(rivals["mne"]())
+    inside = operator.mask
+    # MNE's density is not detrended piece by piece, so a band's power differs in the third place.
+    assert np.abs(found - expected.reshape(found.shape))[:, inside].max() < 0.1
+    try:
+        from torcheeg.datasets.constants import DREAMER_CHANNEL_LOCATION_DICT
+        from torcheeg.transforms import BandDifferentialEntropy, ToInterpolatedGrid
+
+        bands = {name: list(edges) for name, edges in BANDS.items()}
+        entropy = BandDifferentialEntropy(sampling_rate=int(cleaned.rate), band_dict=bands)
+        grid = ToInterpolatedGrid(DREAMER_CHANNEL_LOCATION_DICT)
+        rivals["torcheeg"] = lambda: with_torcheeg(windows, entropy, grid)
+    except ImportError:
+        pass
+    times = {name: [] for name in rivals}
+    for call in rivals.values():
+        call()
+    for _ in range(TURNS):
+        for name, call in rivals.items():
+            times[name].append(seconds(call, 1 if name in ("mne", "torcheeg") else 20))
+    benchmark.pedantic(rivals["native"], rounds=20, warmup_rounds=2)
+    maps = len(windows) * len(BANDS)
+    benchmark.extra_info |= {
+        "hardware": hardware(),
+        "maps": maps,
+        "turns": TURNS,
+        "ms": {name: round(1e3 * statistics.median(t), 3) for name, t in times.items()},
+        "maps_per_s": {name: round(maps / statistics.median(t)) for name, t in times.items()},
+        "times": {
+            name: round(statistics.median(t / n for t, n in zip(v, times["native"], strict=True)))
+            for name, v in times.items()
+            if name in ("mne", "torcheeg")
+        },
+    }
