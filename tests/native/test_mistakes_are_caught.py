@@ -12,19 +12,19 @@ from tests.ops.exactness import LOGIT, PROTO, assert_as_exact_as_torch
 # (operator, kind, file, right, wrong)
 MISTAKES = {
     "radial part dropped": (
-        PROTO, "cpu", "cpu/proto_geo_loss.cpp",
+        PROTO, "cpu", "cpu/proto_geo_loss_kernels.h",
         "norm_is_clamped(inverse) ? T(0) : radial;", "T(0);",
     ),
     "columns not scaled back": (
-        PROTO, "cpu", "cpu/proto_geo_loss.cpp",
+        PROTO, "cpu", "cpu/proto_geo_loss_kernels.h",
         "unit[k] = slope * a.inverse_norms[k];", "unit[k] = slope;",
     ),
     "last part of the sums skipped": (
-        PROTO, "cpu", "cpu/proto_geo_loss.cpp",
+        PROTO, "cpu", "cpu/proto_geo_loss_kernels.h",
         "for (int64_t p = 0; p < a.parts; ++p) {", "for (int64_t p = 0; p + 1 < a.parts; ++p) {",
     ),
     "counts of the two classes exchanged": (
-        PROTO, "cpu", "cpu/proto_geo_loss.cpp",
+        PROTO, "cpu", "cpu/proto_geo_loss_kernels.h",
         "cross * scale[b], D);", "cross * scale[c], D);",
     ),
     "radial part dropped on CUDA": (

@@ -14,7 +14,7 @@ OPERATORS = ["augment", "logit_loss", "proto_geo_loss", "topomap"]
 # A mistake of each kind that the sanitizers are there for: (kind, file, right, wrong).
 MISTAKES = [
     (
-        "cpu", "cpu/proto_geo_loss.cpp",
+        "cpu", "cpu/proto_geo_loss_kernels.h",
         "for (int64_t k = 0; k < a.cells; ++k) q[k] = target[k];",
         "for (int64_t k = 0; k <= a.cells; ++k) q[k] = target[k];",
     ),
