@@ -65,6 +65,12 @@ def once(gradient: Tensor, leaf: Tensor) -> Tensor:
     return gradient
 
 
+def readable(error: RuntimeError, words: str) -> Exception:
+    """A kernel's own complaint, from `words` on, as a typed error; anything else as it is."""
+    _, found, message = str(error).partition(words)
+    return OperatorError(found + message.partition("\n")[0]) if found else error
+
+
 class _Once(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, leaf: Tensor) -> Tensor:

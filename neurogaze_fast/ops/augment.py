@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from neurogaze_fast import reference
-from neurogaze_fast.errors import OperatorError
 from neurogaze_fast.ops import _library
 from neurogaze_fast.reference.augment import check_arguments
 
@@ -48,13 +47,7 @@ def augment(
     try:
         return _library.operators().augment(store, index, params, size, channels, dtype)
     except RuntimeError as error:
-        raise _readable(error) from None
-
-
-def _readable(error: RuntimeError) -> Exception:
-    """The kernel's own words about a bad index as a typed error; anything else as it is."""
-    _, found, message = str(error).partition("index must lie in")
-    return OperatorError(found + message.partition("\n")[0]) if found else error
+        raise _library.readable(error, "index must lie in") from None
 
 
 def _fake(

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from neurogaze_fast import reference
-from neurogaze_fast.errors import OperatorError
 from neurogaze_fast.ops import _library
 from neurogaze_fast.reference.proto_geo_loss import Reduce, check_arguments
 
@@ -100,7 +99,7 @@ class _ProtoGeoLoss(torch.autograd.Function):
                 features, prototypes, cells, labels, *options, chunk
             )
         except RuntimeError as error:
-            raise _readable(error) from None
+            raise _library.readable(error, "labels must lie in") from None
         ctx.save_for_backward(features, prototypes, labels, unit, stats, pull)
         return proto, cap, margin
 
@@ -126,7 +125,7 @@ class _Rows(torch.autograd.Function):
                 features, prototypes, cells, labels, *options, chunk
             )
         except RuntimeError as error:
-            raise _readable(error) from None
+            raise _library.readable(error, "labels must lie in") from None
         sums, counts = sums.sum(0), counts.sum(0)
         ctx.save_for_backward(features, prototypes, labels, unit, stats)
         ctx.mark_non_differentiable(counts)
@@ -160,12 +159,6 @@ class _Classes(torch.autograd.Function):
         with torch.no_grad():
             gradient = (cap * pull[0] + margin * pull[1]).to(sums.dtype)
         return _library.once(gradient, sums), None, None
-
-
-def _readable(error: RuntimeError) -> Exception:
-    """The kernel's own words about a bad label as a typed error; anything else as it is."""
-    _, found, message = str(error).partition("labels must lie in")
-    return OperatorError(found + message.partition("\n")[0]) if found else error
 
 
 def _fake_rows(
