@@ -46,6 +46,12 @@ class NonFiniteError(NeurogazeError):
     exit_code = 3
 
 
+class RankLostError(NeurogazeError):
+    """Another process of a distributed run is gone."""
+
+    exit_code = 4
+
+
 class Interrupted(NeurogazeError):
     """SIGTERM (or Ctrl-C) arrived; the state was saved first."""
 

@@ -1,4 +1,5 @@
-"""``python -m neurogaze_fast.prepare eeg``: recordings to topographic maps of band power."""
+"""``python -m neurogaze_fast.prepare eeg``: recordings to topographic maps of band power;
+``prepare shards``: a face set to tar shards."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.errors import run_command
+from neurogaze_fast.faces.config import PrepareShardsConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,15 +24,23 @@ QUIET_S = 30.0
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, prepare, and print what was kept and what was left out."""
-    run_command(lambda: prepare_eeg(parse(argv)))
+
+    def prepare() -> None:
+        config = parse(argv)
+        if isinstance(config, PrepareShardsConfig):
+            prepare_shards(config)
+        else:
+            prepare_eeg(config)
+
+    run_command(prepare)
 
 
-def parse(argv: Sequence[str] | None = None) -> PrepareEegConfig:
+def parse(argv: Sequence[str] | None = None) -> PrepareEegConfig | PrepareShardsConfig:
     """Options from the command line."""
     import tyro
 
     return tyro.extras.subcommand_cli_from_dict(
-        {"eeg": PrepareEegConfig},
+        {"eeg": PrepareEegConfig, "shards": PrepareShardsConfig},
         args=argv,
         prog="python -m neurogaze_fast.prepare",
         description="Turn raw data into the files that training reads.",
@@ -103,6 +113,66 @@ def summary_tables(provenance: dict[str, Any]) -> list[Table]:
         left.add_row(str(count), escape(reason), escape(examples))
     for reason, count in provenance["windows_left_out"].items():
         left.add_row(f"{count} windows", escape(reason), "")
+    return [kept, left] if left.row_count else [kept]
+
+
+def prepare_shards(config: PrepareShardsConfig) -> Path:
+    """Write OUT/index.json and the shards it names; return OUT."""
+    from rich.console import Console
+
+    from neurogaze_fast.faces.load import load_faces
+    from neurogaze_fast.faces.write_shards import refuse_existing, write_shards
+
+    console = Console()
+    refuse_existing(config.out)
+    with console.status("Reading the face set"):
+        faces = load_faces(config.faces, config.data, config.side)
+    started = time.monotonic()
+    with _progress(console) as progress:
+        index = write_shards(
+            faces,
+            config.out,
+            side=config.side,
+            shard_bytes=config.shard_mb * 10**6,
+            progress=progress,
+        )
+    seconds = time.monotonic() - started
+    for table in shard_tables(index):
+        console.print(table)
+    images = sum(split["rows"] for split in index["splits"].values())
+    side = next(iter(index["splits"].values()))["side"]
+    console.print(
+        f"{images} images of {side} x {side} pixels in {seconds:.1f} s\nShards: {config.out}",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+    if index["synthetic"]:
+        console.print("[yellow]These faces are drawn: they say nothing about people.[/]")
+    return config.out
+
+
+def shard_tables(index: dict[str, Any]) -> list[Table]:
+    """What was kept by split and, where there is any, what was left out by reason."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    kept = Table("split", title="Kept")
+    for heading in ("images", "shards", "MB"):
+        kept.add_column(heading, justify="right")
+    for split, facts in index["splits"].items():
+        size = sum(shard["bytes"] for shard in facts["shards"])
+        kept.add_row(split, str(facts["rows"]), str(len(facts["shards"])), f"{size / 1e6:.1f}")
+    left = Table("split", title="Left out")
+    left.add_column("count", justify="right")
+    left.add_column("reason")
+    left.add_column("such as")
+    for split, reasons in index["left_out"].items():
+        for reason, count in reasons.items():
+            names = [
+                entry["name"]
+                for entry in index["damaged"]
+                if entry["split"] == split and entry["reason"].startswith(reason)
+            ]
+            left.add_row(split, str(count), escape(reason), escape("; ".join(names[:2])))
     return [kept, left] if left.row_count else [kept]
 
 

@@ -1,11 +1,12 @@
-"""A face set in memory, whatever it was read from."""
+"""A face set, whatever it was read from: in memory, or encoded (see encoded.py)."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,13 +16,10 @@ from neurogaze_fast.faces.labels import apply_rule
 SPLITS = ("train", "valid", "test")
 
 
-@dataclass(frozen=True)
-class FaceSplit:
-    """One split: rows that hold a true image, in the order of the source."""
+class FaceRows(ABC):
+    """The rows of one split, wherever their images are."""
 
     name: str
-    images: np.ndarray
-    """uint8 [N, H, W], grey."""
     votes: np.ndarray
     """uint8 [N, 10]: the eight emotions in FERPlus order, unknown, NF."""
     names: np.ndarray
@@ -29,35 +27,72 @@ class FaceSplit:
     rows: np.ndarray
     """int64 [N]: 1-based data row in the file that holds the votes."""
 
+    images: np.ndarray
+    """uint8 [N, H, W], grey."""
+    pixel_hashes: np.ndarray
+    """V16 [N]: equal for equal images of one set."""
+
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.votes)
 
     def labelled(self, rule: str) -> tuple[np.ndarray, np.ndarray]:
         """(index int64 [M] of the rows `rule` keeps, targets float32 [M, 8])."""
         keep, targets = apply_rule(self.votes, rule)
         return np.flatnonzero(keep), targets[keep]
 
+    @abstractmethod
+    def subset(self, index: np.ndarray) -> Self:
+        """The rows `index` int64 [M] picks, in its order."""
+
+    @abstractmethod
+    def add_to(self, digest: hashlib._Hash) -> None:
+        """Feed what identifies the rows to a hash (see :attr:`FaceSet.sha256`)."""
+
+
+@dataclass(frozen=True)
+class FaceSplit(FaceRows):
+    """One split in memory: rows that hold a true image, in the order of the source."""
+
+    name: str
+    images: np.ndarray
+    votes: np.ndarray
+    names: np.ndarray
+    rows: np.ndarray
+
+    def subset(self, index: np.ndarray) -> FaceSplit:
+        """The rows `index` int64 [M] picks, in its order (copies the images)."""
+        picked = (self.images[index], self.votes[index], self.names[index], self.rows[index])
+        return FaceSplit(self.name, *picked)
+
+    def add_to(self, digest: hashlib._Hash) -> None:
+        """Name, shape, pixels and votes."""
+        digest.update(f"{self.name} {self.images.shape}".encode())
+        digest.update(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.votes))
+
     @cached_property
     def pixel_hashes(self) -> np.ndarray:
-        """bytes [N]: a 128-bit hash of each image."""
-        return np.array(
-            [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images],
-            dtype="V16",
-        )
+        """V16 [N]: a 128-bit hash of each image."""
+        return np.array([hash_image(image) for image in self.images], dtype="V16")
+
+
+def hash_image(data: bytes | np.ndarray) -> bytes:
+    """16 bytes: hash of an image's pixels, or of its encoded bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(data), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
 class FaceSet:
     """The splits of a face set, where they came from, and what was left out and why."""
 
-    splits: dict[str, FaceSplit]
+    splits: dict[str, FaceRows]
     source: str
     layout: str
     synthetic: bool
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     """split -> reason -> number of rows without a usable image."""
 
-    def __getitem__(self, split: str) -> FaceSplit:
+    def __getitem__(self, split: str) -> FaceRows:
         if split not in self.splits:
             raise DataError(
                 f"{self.source} has no {split!r} split; found {', '.join(self.splits)}."
@@ -94,12 +129,11 @@ class FaceSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of every split's pixels and votes: the same for any layout with the same rows."""
+        """Hash of every split: of pixels and votes in memory, so that any layout with the same rows
+        gives the same; an encoded split hashes what stands for its pixels, without decoding."""
         digest = hashlib.sha256()
-        for name, split in sorted(self.splits.items()):
-            digest.update(f"{name} {split.images.shape}".encode())
-            digest.update(np.ascontiguousarray(split.images))
-            digest.update(np.ascontiguousarray(split.votes))
+        for name in sorted(self.splits):
+            self.splits[name].add_to(digest)
         return digest.hexdigest()
 
     def provenance(self) -> dict[str, Any]:

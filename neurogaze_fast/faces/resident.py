@@ -1,77 +1,69 @@
-"""Faces resident in memory: uint8 on the training device, augmented a whole batch at a time."""
+"""Faces resident in memory: uint8 on the training device, read where they lie."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.ops import augment
 from neurogaze_fast.reference import augment_params
-from neurogaze_fast.reference.augment import Augmentation
+
+
+class Pictures(NamedTuple):
+    """What a loader hands to a training step: pixels before augmentation, and whose they are."""
+
+    store: Tensor
+    """uint8 [M, H, W] on the training device: the whole set, or just this batch."""
+    index: Tensor
+    """int64 [B] on the device: the batch's images in `store`."""
+    rows: Tensor
+    """int64 [B] on the device: the batch's rows of the training set."""
 
 
 class ResidentLoader:
-    """Shuffled, augmented batches of an in-memory set.
-
-    The order is a function of (seed, epoch) and each image of (seed, epoch, row), so an epoch can
-    be entered at any batch and gives what an uninterrupted one would have given.
-    """
+    """Shuffled batches of a set that lies in the training device's memory; nothing is copied."""
 
     def __init__(
         self,
-        images: np.ndarray,
-        *,
-        batch_size: int,
-        seed: int,
+        images: np.ndarray | Tensor,
+        order: EpochOrder,
         device: torch.device,
-        dtype: torch.dtype,
-        channels: int = 1,
-        augmentation: Augmentation | None = None,
+        instead: Tensor | None = None,
     ) -> None:
-        """`images`: uint8 [N, H, W], the rows trained on."""
-        self._store = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        self._batch_size = min(batch_size, len(images))
-        self._seed, self._dtype, self._channels = seed, dtype, channels
-        self._augmentation = augmentation
-
-    def __len__(self) -> int:
-        """Batches an epoch; a last partial batch is left out (other rows each epoch)."""
-        return len(self._store) // self._batch_size
+        """`images`: uint8 [N, H, W]; `instead` int64 [N]: the row shown for each (damaged ones)."""
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(np.ascontiguousarray(images))
+        self.store = images.to(device)
+        self._order, self._instead = order, instead
+        self.reason = ""
 
     @property
-    def batch_size(self) -> int:
-        """Images in every batch."""
-        return self._batch_size
+    def source(self) -> tuple[int, int]:
+        """(H, W) of the stored images."""
+        return tuple(self.store.shape[1:3])
 
-    def batch_rows(self, epoch: int, batch: int) -> Tensor:
-        """int64 [B] on the CPU: the rows of one batch."""
-        start = batch * self._batch_size
-        return self._order(epoch)[start : start + self._batch_size]
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Pictures]:
+        """The batches of `epoch` from `start` on."""
+        rows = self._order.local(epoch, start)
+        if self._instead is not None:
+            rows = self._instead[rows]
+        for batch in rows.to(self.store.device):
+            yield Pictures(self.store, batch, batch)
 
-    def epoch(self, epoch: int, size: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images [B, channels, size, size] channels_last, rows int64 [B]) from `start` on."""
-        order = self._order(epoch).to(self._store.device)
-        for batch in range(start, len(self)):
-            rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            params = augment_params(
-                rows,
-                seed=self._seed,
-                epoch=epoch,
-                source=tuple(self._store.shape[1:3]),
-                size=size,
-                augmentation=self._augmentation,
-            )
-            images = augment(
-                self._store, rows, params, size=size, channels=self._channels, dtype=self._dtype
-            )
-            yield images, rows
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the order follows from seed, epoch and batch."""
+        return {}
 
-    def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        return torch.randperm(len(self._store), generator=generator)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 def plain_batches(

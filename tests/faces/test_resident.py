@@ -1,79 +1,74 @@
-"""The loader's promises: order and images depend on (seed, epoch, row) and on nothing else."""
+"""Pixels stay where they are, rows follow the order, and images depend on (seed, epoch, row)."""
 
 import numpy as np
 import pytest
 import torch
 
+from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.distributed import World
+from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import ResidentLoader, plain_batches
-from neurogaze_fast.reference.augment import MEAN, STD, Augmentation
+from neurogaze_fast.reference.augment import MEAN, STD
+from neurogaze_fast.student.step import StudentStep
 
 CPU = torch.device("cpu")
 
 
-def loader(images, batch_size=16, seed=3, augmentation=None):
-    return ResidentLoader(
-        images,
-        batch_size=batch_size,
-        seed=seed,
-        device=CPU,
-        dtype=torch.float32,
-        augmentation=augmentation or Augmentation(),
-    )
+def loader(images, batch_size=16, seed=3, instead=None):
+    return ResidentLoader(images, EpochOrder(len(images), batch_size, seed), CPU, instead)
 
 
-def by_row(batches):
+def shown(images, batch_size, epoch, size, seed=3):
+    """{row: augmented image} of an epoch, as a training step makes them."""
+    step = StudentStep.__new__(StudentStep)
+    step.config, step.device, step._world = TrainConfig(seed=seed, amp=True), CPU, World()
+    step._params = None
+    step.model = torch.nn.Module()
+    step.model.channels = 1
+    step._dtype = torch.bfloat16
+    step.begin_epoch(epoch, size, (48, 48), len(images))
     return {
-        int(r): image for images, rows in batches for r, image in zip(rows, images, strict=True)
+        int(row): image
+        for pictures in loader(images, batch_size, seed).epoch(epoch)
+        for row, image in zip(pictures.rows, step.images(pictures), strict=True)
     }
 
 
 def test_batch_size_does_not_change_any_image(drawn):
     images = drawn[0][:64]
-    small, large = by_row(loader(images, 8).epoch(2, 32)), by_row(loader(images, 32).epoch(2, 32))
+    small, large = shown(images, 8, 2, 32), shown(images, 32, 2, 32)
     assert small.keys() == large.keys() == set(range(64))
     for row, image in small.items():
         torch.testing.assert_close(image, large[row], rtol=0, atol=0)
 
 
+def test_epochs_and_seeds_augment_differently(drawn):
+    first = shown(drawn[0], 16, 0, 24)
+    for other in (shown(drawn[0], 16, 1, 24), shown(drawn[0], 16, 0, 24, seed=4)):
+        common = first.keys() & other.keys()
+        assert all(not torch.equal(first[row], other[row]) for row in common)
+
+
+def test_images_are_channels_last_of_the_training_type(drawn):
+    image = shown(drawn[0], 16, 0, 40)[0]
+    assert image.shape == (1, 40, 40)
+    assert image.dtype == torch.bfloat16
+
+
 def test_entering_an_epoch_midway_gives_the_same_batches(drawn):
-    full = list(loader(drawn[0]).epoch(1, 24))
-    rest = list(loader(drawn[0]).epoch(1, 24, start=4))
+    full, rest = list(loader(drawn[0]).epoch(1)), list(loader(drawn[0]).epoch(1, 4))
     assert len(rest) == len(full) - 4
-    for (a, i), (b, j) in zip(full[4:], rest, strict=True):
-        assert torch.equal(i, j)
-        assert torch.equal(a, b)
+    for a, b in zip(full[4:], rest, strict=True):
+        assert torch.equal(a.rows, b.rows)
+        assert a.store.data_ptr() == b.store.data_ptr() or torch.equal(a.store, b.store)
 
 
-def test_epochs_and_seeds_differ(drawn):
-    first = next(loader(drawn[0]).epoch(0, 24))
-    for other in (loader(drawn[0]).epoch(1, 24), loader(drawn[0], seed=4).epoch(0, 24)):
-        images, rows = next(other)
-        assert not torch.equal(rows, first[1])
-        assert not torch.equal(images, first[0])
-
-
-def test_rows_are_each_seen_once_and_the_partial_batch_is_left_out(drawn):
-    batches = loader(drawn[0], batch_size=50)
-    seen = torch.cat([rows for _, rows in batches.epoch(0, 16)])
-    assert len(batches) == 2
-    assert len(seen.unique()) == len(seen) == 100
-    assert torch.equal(batches.batch_rows(0, 1), seen[50:])
-
-
-def test_a_set_smaller_than_a_batch_is_one_batch(drawn):
-    small = loader(drawn[0][:5], batch_size=128)
-    assert len(small) == 1
-    assert small.batch_size == 5
-
-
-def test_images_are_channels_last_of_the_asked_type(drawn):
-    batches = ResidentLoader(
-        drawn[0], batch_size=8, seed=0, device=CPU, dtype=torch.bfloat16, channels=3
-    )
-    images, _ = next(batches.epoch(0, 40))
-    assert images.shape == (8, 3, 40, 40)
-    assert images.dtype == torch.bfloat16
-    assert images.is_contiguous(memory_format=torch.channels_last)
+def test_replaced_rows_are_never_shown(drawn):
+    instead = torch.arange(len(drawn[0]))
+    instead[7] = 8
+    rows = torch.cat([p.rows for p in loader(drawn[0], instead=instead).epoch(0)])
+    assert 7 not in rows
+    assert (rows == 8).sum() == 2
 
 
 @pytest.mark.parametrize("batch_size", [7, 120])

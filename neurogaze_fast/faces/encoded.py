@@ -1,0 +1,126 @@
+"""Faces that stay encoded: JPEG or PNG bytes, read when they are wanted.
+
+Where the bytes lie is the source's business (shards.py, folder.py); turning them into pixels is a
+decoder's (dali_decoder.py, torch_decoder.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from neurogaze_fast.errors import DataError
+from neurogaze_fast.faces.decode import CorruptImage, decode_grey
+from neurogaze_fast.faces.faceset import FaceRows, hash_image
+
+
+class EncodedSource(Protocol):
+    """Encoded images by position. Pickles small, so that worker processes can be given it."""
+
+    def read(self, position: int) -> np.ndarray:
+        """uint8 [n]: one image's bytes. Raises OSError where they cannot be read."""
+
+    def where(self, position: int) -> str:
+        """The file an image lies in, for messages."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSplit(FaceRows):
+    """One split whose images are encoded; row i is image ``positions[i]`` of `source`."""
+
+    name: str
+    votes: np.ndarray
+    names: np.ndarray
+    rows: np.ndarray
+    source: EncodedSource
+    positions: np.ndarray
+    """int64 [N]."""
+    side: int
+    """Images are brought to side x side pixels."""
+    sized: bool = False
+    """Every image is known to be side x side and upright already: none needs resizing."""
+    known_hashes: np.ndarray | None = None
+    """V16 [N]: hashes of the decoded pixels, where they were recorded."""
+
+    def read(self, row: int) -> np.ndarray:
+        """uint8 [n]: the encoded bytes of one row (do not write to them).
+
+        Raises:
+            OSError: the file is gone or cannot be read.
+        """
+        return self.source.read(int(self.positions[row]))
+
+    def describe(self, row: int) -> str:
+        """Name and file of one row, for messages."""
+        return f"{self.names[row]} ({self.source.where(int(self.positions[row]))})"
+
+    def decode(self, row: int) -> np.ndarray:
+        """uint8 [side, side] of one row, by Pillow.
+
+        Raises:
+            CorruptImage: it cannot be read or decoded.
+        """
+        try:
+            return decode_grey(self.read(row), self.side)
+        except OSError as cause:
+            raise CorruptImage(f"cannot be read: {cause.strerror or cause}") from cause
+
+    def subset(self, index: np.ndarray) -> EncodedSplit:
+        """The rows `index` int64 [M] picks, in its order; no image is read."""
+        index = np.asarray(index, dtype=np.int64)
+        picked = ("votes", "names", "rows", "positions")
+        arrays = {name: getattr(self, name)[index] for name in picked}
+        hashes = None if self.known_hashes is None else self.known_hashes[index]
+        return replace(self, **arrays, known_hashes=hashes)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """uint8 [N, side, side]: every image, decoded once and kept.
+
+        Raises:
+            DataError: one cannot be decoded.
+        """
+        images = np.empty((len(self), self.side, self.side), np.uint8)
+
+        def decode(row: int) -> None:
+            try:
+                images[row] = self.decode(row)
+            except CorruptImage as cause:
+                raise DataError(
+                    f"{self.name} image {self.describe(row)} cannot be used: {cause}. Replace or "
+                    "delete it, or let `python -m neurogaze_fast.prepare shards` leave out "
+                    "whatever is damaged."
+                ) from cause
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(decode, range(len(self))):
+                pass
+        return images
+
+    @cached_property
+    def pixel_hashes(self) -> np.ndarray:
+        """V16 [N]: of the pixels where they were recorded, else of the encoded bytes."""
+        if self.known_hashes is not None:
+            return self.known_hashes
+
+        def digest(row: int) -> bytes:
+            try:
+                return hash_image(self.read(row))
+            except OSError:  # training names it; alone it equals no other row
+                return hash_image(f"unreadable {self.name} {self.rows[row]}".encode())
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.array(list(pool.map(digest, range(len(self)))), dtype="V16")
+
+    def add_to(self, digest: hashlib._Hash) -> None:
+        """Name, size, image names, hashes and votes."""
+        digest.update(f"{self.name} encoded {len(self)} {self.side}\n".encode())
+        digest.update("\n".join(map(str, self.names)).encode())
+        digest.update(np.ascontiguousarray(self.pixel_hashes).tobytes())
+        digest.update(np.ascontiguousarray(self.votes))

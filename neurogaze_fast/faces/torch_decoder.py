@@ -1,0 +1,140 @@
+"""Decoding with Pillow in worker processes of torch's DataLoader: works everywhere."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import weakref
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from neurogaze_fast.faces.decode import CorruptImage
+from neurogaze_fast.faces.encoded import EncodedSplit
+from neurogaze_fast.faces.stream import DecodeFailed
+
+PREFETCH = 4
+"""Batches each worker prepares ahead."""
+
+
+class TorchDecoder:
+    """A :class:`~neurogaze_fast.faces.stream.Decoder` of `workers` processes.
+
+    The processes start with the first batch and are kept for the next epochs, until :meth:`close`.
+    """
+
+    def __init__(self, device: torch.device, workers: int | None = None) -> None:
+        """`workers`: processes, by default one for each CPU and at most 8; 0: decode here."""
+        self._device = torch.device(device)
+        self._workers = min(8, usable_cpus()) if workers is None else workers
+        self.name = f"torch, {self._workers} worker{'s' if self._workers != 1 else ''}"
+        self._faces: EncodedSplit | None = None
+        self._plan = _Plan()
+        self._loader: DataLoader[Any] | None = None
+
+    def batches(self, faces: EncodedSplit, plan: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+        """See :class:`~neurogaze_fast.faces.stream.Decoder`; one iterator at a time."""
+        fresh = self._loader is None or self._faces is not faces
+        if fresh:
+            self.close()
+            self._faces, self._loader = faces, self._start(faces)
+        self._plan.batches = plan
+        answers = iter(self._loader)
+        if fresh:  # after the workers have started: the last to register is the first to be called
+            atexit.register(_close, weakref.ref(self))
+        for answer in answers:
+            if isinstance(answer, str):
+                raise DecodeFailed(answer)
+            yield answer.to(self._device, non_blocking=True)
+
+    def close(self) -> None:
+        """End the worker processes; the next batch would start others."""
+        loader, self._loader, self._faces = self._loader, None, None
+        workers = getattr(loader, "_iterator", None)
+        if workers is not None:  # not left to the garbage: a half-used iterator may still hold them
+            workers._shutdown_workers()
+
+    def _start(self, faces: EncodedSplit) -> DataLoader[Any]:
+        several: dict[str, Any] = {}
+        if self._workers:
+            several = {
+                "persistent_workers": True,
+                "prefetch_factor": PREFETCH,
+                "worker_init_fn": _settle_in,
+            }
+        return DataLoader(
+            _Pixels(faces),
+            batch_sampler=self._plan,
+            collate_fn=_as_it_is,
+            num_workers=self._workers,
+            pin_memory=self._device.type == "cuda",
+            # The loader draws a seed for its workers; not from the generator of the training.
+            generator=torch.Generator(),
+            **several,
+        )
+
+
+class _Plan:
+    """The batch sampler: whatever batches are wanted at present."""
+
+    batches: Sequence[Tensor] = ()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (rows.tolist() for rows in self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Pixels(Dataset):
+    """Decodes a batch at a time; lives in the workers."""
+
+    def __init__(self, faces: EncodedSplit) -> None:
+        self._faces = faces
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def __getitems__(self, rows: list[int]) -> Tensor | str:
+        """uint8 [b, side, side], or in words why not: an exception would end the loader."""
+        side = self._faces.side
+        pixels = np.empty((len(rows), side, side), np.uint8)
+        for position, row in enumerate(rows):
+            try:
+                pixels[position] = self._faces.decode(row)
+            except CorruptImage as cause:
+                return f"{self._faces.describe(row)}: {cause}"
+        return torch.from_numpy(pixels)
+
+
+def _settle_in(worker: int) -> None:
+    """What a worker process does first."""
+    # Never collect garbage of the parent: objects that end threads when they go, as DALI's
+    # pipelines do, would wait for ever for threads that a forked process does not have.
+    gc.freeze()
+    # A terminal or scheduler signals the whole group; when to end is for the parent to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _close(decoder: weakref.ref[TorchDecoder]) -> None:
+    alive = decoder()
+    if alive is not None:
+        alive.close()
+
+
+def _as_it_is(answer: Tensor | str) -> Tensor | str:
+    return answer
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
