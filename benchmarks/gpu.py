@@ -1,8 +1,8 @@
 """Everything a GPU can say, in one JSON file: ``make gpu``.
 
-Tests, operator benchmarks, and the CUDA sanitizers over the operators' tests, in that order; a part
-that cannot run here says so in the file and does not stop the others. Written to $OUT where that is
-set, otherwise to benchmarks/results, as <date>-<gpu>-<commit>.json.
+Tests, benchmarks of operators, training and loaders, and the CUDA sanitizers over the operators'
+tests, in that order; a part that cannot run here says so in the file and does not stop the others.
+Written to $OUT where that is set, otherwise to benchmarks/results, as <date>-<gpu>-<commit>.json.
 """
 
 import datetime
@@ -21,7 +21,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
-TESTS_S, BENCHMARKS_S, SANITIZER_S = 240, 240, 60
+OPERATORS = ("proto_geo_loss", "logit_loss", "topomap", "augment")
+TESTS_S, OPERATORS_S, TRAINING_S, SANITIZER_S = 240, 240, 240, 60
 """Time limits, so that one slow part leaves the others their turn."""
 
 
@@ -54,13 +55,12 @@ def tests(folder):
     return result
 
 
-def benchmarks(folder):
-    """extra_info of every operator benchmark."""
-    report = folder / "benchmarks.json"
-    names = ["proto_geo_loss", "logit_loss", "topomap", "augment"]
+def benchmarks(folder, names, limit):
+    """extra_info of every case of some benchmarks."""
+    report = folder / f"{names[0]}.json"
     files = [f"benchmarks/bench_{name}.py" for name in names]
     command = [sys.executable, "-m", "pytest", "-q", *files, f"--benchmark-json={report}"]
-    code, taken, _ = run(command, BENCHMARKS_S)
+    code, taken, _ = run(command, limit)
     rows = json.loads(report.read_text())["benchmarks"] if report.exists() else []
     return {
         "exit": code,
@@ -107,7 +107,9 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         parts = {
             "tests": lambda: tests(Path(temporary)),
-            "benchmarks": lambda: benchmarks(Path(temporary)),
+            "operators": lambda: benchmarks(Path(temporary), OPERATORS, OPERATORS_S),
+            "training": lambda: benchmarks(Path(temporary), ["train"], TRAINING_S),
+            "loaders": lambda: benchmarks(Path(temporary), ["loader"], TRAINING_S),
         }
         parts |= {tool: (lambda tool=tool: sanitizer(tool)) for tool in SANITIZERS}
         for name, part in parts.items():

@@ -74,6 +74,15 @@ def copy_bandwidth():
     return 2 * source.nbytes / best
 
 
+@functools.cache
+def matmul_rate():
+    """FLOP a second of a large bf16 matrix product: the compute roofline."""
+    side = 8192 if DEVICE == "cuda" else 2048
+    a = torch.ones(side, side, device=DEVICE, dtype=torch.bfloat16)
+    best = min(in_turns({"product": lambda: a @ a})["product"])
+    return 2 * side**3 / best
+
+
 def compiled(function):
     """torch.compile for exactly the shapes of one case, its best case."""
     torch._dynamo.reset()

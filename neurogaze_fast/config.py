@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 from neurogaze_fast.artifacts import canonical_json, sha256_bytes
 from neurogaze_fast.errors import ConfigError
 
-Faces = Literal["ferplus", "demo"]
+Faces = Literal["ferplus", "demo", "folder", "shards"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -126,9 +126,22 @@ class TrainConfig:
     A batch that was skipped counts as a step."""
     augment: bool = True
     """Random rotation, scale, shift, flip, brightness, contrast and cutout."""
+    flip: bool = False
+    """Score the mean of the probabilities of each face and its mirror image: two passes a face."""
     select: Literal["macro_f1", "accuracy", "last"] = "macro_f1"
     """What chooses the epoch kept as model.safetensors, on valid; last: no choosing."""
 
+    loader: Literal["auto", "resident", "dali", "torch"] = "auto"
+    """Where images come from in the loop: resident memory, or decoded batch by batch by DALI or by
+    torch's worker processes; auto: resident where the set fits, else DALI where it is installed."""
+    workers: int = 0
+    """Processes of --loader torch, threads of --loader dali; 0: as many as there are cores, at
+    most 8."""
+    cuda_graph: bool = True
+    """Capture the whole step as one CUDA graph for each image size, wherever that can be: on one
+    GPU, and not with --amp-dtype fp16."""
+    compile: bool = False
+    """Compile the network with torch.compile (once for each image size)."""
     amp: bool = False
     """Mixed precision."""
     amp_dtype: Literal["bf16", "fp16"] = "bf16"
@@ -151,7 +164,7 @@ class TrainConfig:
         for name in (*positive, "sigma", "clip", "log_every", "checkpoint_minutes"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         weights = ("kd_weight", "proto_weight", "geo_weight", "weight_decay", "threads", "margin")
-        for name in (*weights, "variance_cap", "seed"):
+        for name in (*weights, "variance_cap", "seed", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("label_smoothing", "warmup", "ema"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")

@@ -52,6 +52,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
         size=facts["size"],
         device=device,
         batch_size=config.batch_size,
+        flip=facts.get("flip", False),
     )
     metrics = {
         config.split: scores,

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.config import RECIPES, TrainConfig, train_config_from_json
 from neurogaze_fast.errors import ConfigError, run_command
 
+if TYPE_CHECKING:
+    import torch
+
+    from neurogaze_fast.distributed import World
+
 ON_RESUME = {
     *("resume", "data", "faces", "kd_teacher"),
     *("device", "threads", "log_every", "checkpoint_minutes"),
+    *("loader", "workers", "cuda_graph"),
 }
 """Options that may differ when a run is continued: where things are, not what is computed."""
 
@@ -54,29 +61,75 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
 
 
 def train(config: TrainConfig) -> Path:
-    """Run a whole training; return its folder."""
+    """Run a whole training, alone or as one of torchrun's processes; return its folder."""
+    from neurogaze_fast.distributed import World
+    from neurogaze_fast.student.inference import pick_device
+
+    world = World.from_environment()
+    config = after_restart(config, os.environ)
+    device = world.device(pick_device(config.device))
+    world.join(device)
+    try:
+        return _train(config, device, world)
+    except RuntimeError as error:
+        readable = world.blame(error)
+        if readable is None:
+            raise
+        raise readable from error
+    finally:
+        world.leave()
+
+
+def after_restart(config: TrainConfig, environment: Mapping[str, str]) -> TrainConfig:
+    """The options to go on with where torchrun has started the processes again after a failure.
+
+    Raises:
+        ConfigError: torchrun may restart the run, but could not find its folder again.
+    """
+    restarts = int(environment.get("TORCHELASTIC_MAX_RESTARTS", 0))
+    if config.resume is not None or not restarts:
+        return config
+    if config.out is None:
+        raise ConfigError(
+            f"torchrun was given --max-restarts {restarts}, but without --out RUN a restarted "
+            "process could not find the run it should continue. Add --out RUN."
+        )
+    begun = (config.out / "config.json").exists()
+    if int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) == 0 or not begun:
+        return config
+    return replace(train_config_from_json(config.out / "config.json"), resume=config.out)
+
+
+def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
     from rich.console import Console
 
     from neurogaze_fast.evaluation.report import score_table
     from neurogaze_fast.evaluation.scoring import validator
     from neurogaze_fast.evaluation.write_run import write_results
     from neurogaze_fast.faces.load import load_faces
-    from neurogaze_fast.student.inference import amp_dtype, pick_device
+    from neurogaze_fast.student.inference import amp_dtype
     from neurogaze_fast.student.run import TrainingRun, run_folder
 
-    console = Console()
-    device = pick_device(config.device)
+    console = Console(quiet=not world.first)
     if config.data is not None:  # found again from whatever folder the run is continued in
         config = replace(config, data=config.data.resolve())
     with console.status("Reading faces"):
-        faces = load_faces(config.faces, config.data)
-    validate = validator(faces, device=device, amp_dtype=amp_dtype(config))
-    folder = run_folder(config, faces)
+        faces = world.ahead(lambda: load_faces(config.faces, config.data, side=config.size))
+    validate = validator(faces, device=device, amp_dtype=amp_dtype(config), flip=config.flip)
+    folder = world.broadcast(run_folder(config, faces))
     run = TrainingRun(
-        replace(config, out=folder), faces, folder, validate=validate, console=console
+        replace(config, out=folder),
+        faces,
+        folder,
+        device=device,
+        validate=validate,
+        console=console,
+        world=world,
     )
     _introduce(run, console)
     run.train()
+    if not world.first:
+        return folder
     with console.status("Scoring and writing the report"):
         metrics = write_results(run)
     console.print(score_table(metrics))
@@ -113,6 +166,7 @@ def _introduce(run: Any, console: Any) -> None:
         f"{config.epochs} epochs of {facts['training_rows']} rows on {run.device}"
         f"{' in ' + config.amp_dtype if config.amp else ''}, "
         f"{facts['environment']['threads']} threads; {_operators(run.device.type)}\n"
+        f"loader: {escape(run.trainer.loader.reason)}; {_how(run)}\n"
         f"writing {escape(str(run.folder / MODEL_FILE))}",
         highlight=False,
         soft_wrap=True,
@@ -121,6 +175,16 @@ def _introduce(run: Any, console: Any) -> None:
         console.print(
             "[yellow]These are synthetic demo faces: the scores say nothing about people.[/]"
         )
+
+
+def _how(run: Any) -> str:
+    step = run.trainer.run_step
+    words = [f"step: {'one CUDA graph' if step.graphed else 'eager'} ({step.graph_reason})"]
+    if run.config.compile:
+        words.append("network compiled")
+    if run.world.size > 1:
+        words.append(f"{run.world.size} processes share each batch of {run.config.batch_size}")
+    return "; ".join(words)
 
 
 def _operators(device: str) -> str:

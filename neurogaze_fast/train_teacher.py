@@ -59,8 +59,8 @@ def train_teacher(config: TrainTeacherConfig) -> Path:
     from rich.console import Console
 
     from neurogaze_fast.eeg.maps import MapSet
+    from neurogaze_fast.signals import stop_on_signal
     from neurogaze_fast.teacher.run import TeacherRun, teacher_folder
-    from neurogaze_fast.teacher.training import stop_on_signal
 
     console = Console()
     # Found again from whatever folder the run is continued in.

@@ -45,15 +45,24 @@ class PlainLoop:
     """One epoch after another; `step` trains on the next batch."""
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, *, size: int, batch: int, stem: str
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        architecture: str,
+        size: int,
+        batch: int,
+        stem: str,
+        device: torch.device,
     ) -> None:
-        self.model = torchvision.models.resnet18(num_classes=8)
+        self.device = device
+        self.model = torchvision.models.get_model(architecture, num_classes=8)
         if stem == "small":
             self.model.conv1 = nn.Conv2d(1, 64, 3, 2, 1, bias=False)
             self.model.maxpool = nn.Identity()
         else:
             self.model.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-        self.model = self.model.to(memory_format=torch.channels_last).train()
+        self.model = self.model.to(device, memory_format=torch.channels_last).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.05)
         self.loader = DataLoader(
             Faces(images, labels, size),
@@ -62,14 +71,16 @@ class PlainLoop:
             num_workers=2,
             drop_last=True,
             persistent_workers=True,
+            pin_memory=device.type == "cuda",
         )
         self._batches = self._forever()
 
     def step(self) -> None:
         """Load, forward, loss, backward, update."""
         images, labels = next(self._batches)
-        images = images.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16):
             loss = nn.functional.cross_entropy(self.model(images), labels, label_smoothing=0.055)
         self.optimizer.zero_grad()
         loss.backward()

@@ -24,6 +24,7 @@ def score_split(
     size: int,
     device: torch.device,
     batch_size: int = 512,
+    flip: bool = False,
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """(scores as in metrics.json, logits [N, 8], labels [N]) of a split under the argmax rule.
 
@@ -39,7 +40,7 @@ def score_split(
             f"The {split} split of {faces.source} has no image with an emotion label to score."
         )
     logits = predict_logits(
-        model, part.images[index], size=size, device=device, batch_size=batch_size
+        model, part.images[index], size=size, device=device, batch_size=batch_size, flip=flip
     )
     labels = hard_labels(part.votes[index])
     scores = split_scores(logits, labels, faces.is_duplicate(split)[index])
@@ -50,7 +51,7 @@ def score_split(
 
 
 def validator(
-    faces: FaceSet, *, device: torch.device, amp_dtype: torch.dtype | None
+    faces: FaceSet, *, device: torch.device, amp_dtype: torch.dtype | None, flip: bool = False
 ) -> Callable[[nn.Module, int], dict[str, float]]:
     """A function (model, image size) -> the 8-way scores on valid, for the end of each epoch.
 
@@ -70,7 +71,9 @@ def validator(
     duplicate = np.zeros(len(index), bool)
 
     def validate(model: nn.Module, size: int) -> dict[str, float]:
-        logits = predict_logits(model, images, size=size, device=device, amp_dtype=amp_dtype)
+        logits = predict_logits(
+            model, images, size=size, device=device, amp_dtype=amp_dtype, flip=flip
+        )
         scores = split_scores(logits, labels, duplicate)["8way"]
         return {name: scores[name] for name in SUMMARY}
 

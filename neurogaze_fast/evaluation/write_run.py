@@ -32,15 +32,16 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
         if split not in faces.splits:
             continue
         scores, logits, labels = score_split(
-            model, faces, split, size=facts["size"], device=run.device
+            model, faces, split, size=facts["size"], device=run.device, flip=facts["flip"]
         )
         metrics[split] = scores
         name = "confusion.png" if split == "valid" else f"confusion_{split}.png"
         plot_confusion(confusion(logits, labels), folder / name, f"{split}, {len(labels)} images")
     if facts["selected"]["epoch"] != len(history):
         last, _, _ = score_split(
-            run.trainer.scored_model, faces, "valid", size=facts["size"], device=run.device
-        )
+            run.trainer.scored_model, faces, "valid", size=facts["size"], device=run.device,
+            flip=facts["flip"],
+        )  # fmt: skip
         metrics["last"] = {"valid": last}
     metrics["synthetic"] = facts["synthetic"]
     metrics["synthetic_bank"] = run.bank is not None and run.bank.synthetic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,20 @@ def predict_logits(
     device: torch.device,
     batch_size: int = 512,
     amp_dtype: torch.dtype | None = None,
+    flip: bool = False,
 ) -> np.ndarray:
-    """float32 [N, 8] for uint8 [N, H, W]; the model's training mode is put back afterwards."""
+    """float32 [N, 8] for uint8 [N, H, W]; the model's training mode is put back afterwards.
+
+    With `flip`, the logarithm of the mean of the probabilities of each image and its mirror image.
+    """
+
+    def logits(batch: Tensor) -> Tensor:
+        plain = model(batch)[1].float()
+        if not flip:
+            return plain
+        both = torch.stack((plain, model(batch.flip(3))[1].float()))
+        return both.log_softmax(2).logsumexp(0) - math.log(2)
+
     was_training = model.training
     model.eval()
     parts: list[Tensor] = []
@@ -43,7 +56,7 @@ def predict_logits(
         torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
     ):
         batches = plain_batches(images, size=size, batch_size=batch_size, device=device)
-        parts.extend(model(batch)[1].float().cpu() for batch in batches)
+        parts.extend(logits(batch).cpu() for batch in batches)
     model.train(was_training)
     return torch.cat(parts).numpy() if parts else np.zeros((0, len(EMOTIONS)), np.float32)
 

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.markup import escape
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.distributed import World
 from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
-from neurogaze_fast.faces.resident import ResidentLoader
-from neurogaze_fast.reference.augment import Augmentation
+from neurogaze_fast.faces.loaders import open_loader
+from neurogaze_fast.faces.order import EpochOrder
+from neurogaze_fast.faces.resident import Pictures
+from neurogaze_fast.signals import stop_on_signal
 from neurogaze_fast.student.checkpoint import save_checkpoint
-from neurogaze_fast.student.guard import LIMIT, NonFiniteGuard
-from neurogaze_fast.student.inference import amp_dtype
+from neurogaze_fast.student.guard import LIMIT
 from neurogaze_fast.student.objective import TERMS, Objective
 from neurogaze_fast.student.progress import RunProgress
 from neurogaze_fast.student.resnet import ResNet
 from neurogaze_fast.student.schedule import geo_ramp, image_size, learning_rate
+from neurogaze_fast.student.step import StudentStep
 from neurogaze_fast.student.targets import TrainingRows
 
+ALONE = World()
 SMALLEST_SCALE = 2.0**-14
 
 Validate = Callable[[torch.nn.Module, int], dict[str, float]]
 
 
 class Trainer:
-    """Owns every piece of state of a run; `state_dict` is all of it."""
+    """Takes a student through its epochs; `state_dict` is all that decides how it goes on."""
 
     def __init__(
         self,
@@ -49,46 +50,23 @@ class Trainer:
         validate: Validate,
         console: Console,
         on_epoch: Callable[[dict[str, Any]], None] = lambda entry: None,
+        world: World = ALONE,
     ) -> None:
         """`validate` scores a model on valid at a size; `on_epoch` gets each epoch's entry."""
-        self.config, self.rows, self.device = config, rows, device
+        self.config, self.rows, self.device, self.world = config, rows, device, world
         self.model = model.to(device, memory_format=torch.channels_last)
-        self.objective = objective.to(device)
         self._folder, self._validate, self._console = folder, validate, console
         self._on_epoch = on_epoch
-        self.amp_dtype = amp_dtype(config)
-        self.loader = ResidentLoader(
-            rows.images,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            device=device,
-            dtype=self.amp_dtype or torch.float32,
-            channels=model.channels,
-            augmentation=Augmentation() if config.augment else None,
+        world.share_batch(config.batch_size)
+        self.order = EpochOrder(
+            len(rows.images), config.batch_size, config.seed, world.rank, world.size
         )
-        self.total_steps = len(self.loader) * config.epochs
-        self._parameters = [*self.model.parameters(), *self.objective.parameters()]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in self._parameters if p.ndim > 1]},
-                {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
+        self.loader = open_loader(config, rows.images, self.order, device, self._say)
+        self.run_step = StudentStep(
+            config, self.model, objective.to(device), rows.targets, device, world
         )
-        # bf16 has float32's range; only fp16 needs its gradients scaled.
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=config.amp and config.amp_dtype == "fp16"
-        )
-        self.average = None
-        if config.ema > 0:
-            average = get_ema_multi_avg_fn(config.ema)
-            self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self.guard = NonFiniteGuard(self.model, device)
+        self.total_steps = len(self.order) * config.epochs
         self.epoch = self.batch = self.step = 0
-        self.totals = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
-        self.counted = torch.zeros((), dtype=torch.float64, device=device)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self._seconds = self._wait = 0.0
@@ -97,7 +75,8 @@ class Trainer:
     @property
     def scored_model(self) -> torch.nn.Module:
         """What is validated and kept: the weights, or their average with --ema."""
-        return self.model if self.average is None else self.average.module
+        average = self.run_step.average
+        return self.model if average is None else average.module
 
     def fit(self) -> list[dict[str, Any]]:
         """Train from the current state to the end; return one entry per epoch.
@@ -106,39 +85,41 @@ class Trainer:
             Interrupted: SIGTERM or SIGINT, after saving.
             NonFiniteError: eight bad batches in a row.
         """
-        restore = self._listen()
-        try:
-            with RunProgress(self._console, self.total_steps, self.step) as progress:
-                while self.epoch < self.config.epochs:
-                    self._run_epoch(progress)
-        finally:
-            restore()
+        with (
+            contextlib.closing(self.loader),
+            stop_on_signal() as self._stop,
+            RunProgress(self._console, self.total_steps, self.step) as progress,
+        ):
+            while self.epoch < self.config.epochs:
+                self._run_epoch(progress)
         return self.history
 
     def _run_epoch(self, progress: RunProgress) -> None:
         config = self.config
         size = image_size(self.epoch, config.epochs, size=config.size, start_size=config.start_size)
-        self.model.train()
+        self.run_step.begin_epoch(self.epoch, size, self.loader.source, len(self.rows.images))
         started = saved = time.monotonic()
-        batches = self.loader.epoch(self.epoch, size, start=self.batch)
-        while self.batch < len(self.loader):
+        batches = self.loader.epoch(self.epoch, self.batch)
+        while self.batch < len(self.order):
             asked = time.monotonic()
-            images, rows = next(batches)
+            pictures = next(batches)
             self._wait += time.monotonic() - asked
-            self._train_step(images, rows)
+            self._train_step(pictures)
             self.batch += 1
             self.step += 1
             due = time.monotonic() - saved > config.checkpoint_minutes * 60
-            saving = due or self._stop.is_set()
+            looking = self.step % config.log_every == 0
+            stopping = self._stopping(looking)
+            saving = due or stopping
             # Look before saving: bad batches not yet named are not part of a checkpoint.
-            if saving or self.step % config.log_every == 0:
+            if saving or looking:
                 self._look(progress)
             if saving:
                 self._seconds += time.monotonic() - started
                 started = time.monotonic()
                 self._save()
                 saved = time.monotonic()
-            if self._stop.is_set():
+            if stopping:
                 raise Interrupted(
                     f"Stopped by a signal at step {self.step} of {self.total_steps}; everything "
                     f"was saved. Continue with: python -m neurogaze_fast.train --resume "
@@ -148,42 +129,26 @@ class Trainer:
         self._seconds += time.monotonic() - started
         self._end_epoch(size, progress)
 
-    def _train_step(self, images: Tensor, rows: Tensor) -> None:
+    def _train_step(self, pictures: Pictures) -> None:
         config = self.config
-        rate = learning_rate(
-            self.step, self.total_steps, peak=config.learning_rate, warmup=config.warmup
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         ramp = geo_ramp(self.step / self.total_steps, config.geo_start, config.geo_end)
-        self.guard.before_forward()
-        with torch.autocast(self.device.type, self.amp_dtype, enabled=config.amp):
-            features, logits = self.model(images)
-            with torch.autocast(self.device.type, enabled=False):
-                terms = self.objective(
-                    features.float(), logits.float(), self.rows.targets.rows(rows), ramp
-                )
-        loss = terms["total"]
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip)
-        # An fp16 overflow is the scaler's to handle: there only a non-finite loss is a bad batch.
-        judged = loss if self.scaler.is_enabled() else norm
-        bad = self.guard.after_backward(loss, judged, self.step)
-        if not self.scaler.is_enabled():
-            self.optimizer.found_inf, self.optimizer.grad_scale = bad, None
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        values = torch.stack([terms[name].detach() for name in TERMS]).double()
-        self.totals += torch.where(bad > 0, 0.0, values)
-        self.counted += 1 - bad
+        self.run_step(pictures, self.step, self._rate(self.step), ramp)
+
+    def _rate(self, step: int) -> float:
+        config = self.config
+        return learning_rate(
+            step, self.total_steps, peak=config.learning_rate, warmup=config.warmup
+        )
+
+    def _stopping(self, looking: bool) -> bool:
+        """Whether to stop after this step: the same answer in every process of the run."""
+        if self.world.size > 1 and self.device.type == "cuda" and not looking:
+            return False  # asking would wait for the GPU
+        return self.world.any(self._stop.is_set(), self.device)
 
     def _look(self, progress: RunProgress) -> None:
         """The only reads from the device inside an epoch: losses, and which batches were bad."""
-        steps, too_many = self.guard.read()
+        steps, too_many = self.run_step.guard.read()
         for step in steps:
             progress.line(f"[yellow]non-finite batch skipped:[/] {escape(self._name_batch(step))}")
         if too_many:
@@ -192,17 +157,18 @@ class Trainer:
                 "The weights are those from before them. Look at these images and labels, or lower "
                 "--learning-rate."
             )
-        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+        scaler = self.run_step.scaler
+        if scaler.is_enabled() and scaler.get_scale() < SMALLEST_SCALE:
             raise NonFiniteError(
                 "The fp16 gradients overflow whatever their scale: the run diverged. Use "
                 "--amp-dtype bf16, or lower --learning-rate."
             )
-        mean = float(self.totals[0] / self.counted.clamp_min(1))
+        mean = float(self.run_step.totals[0] / self.run_step.counted.clamp_min(1))
         progress.update(self.step, f"epoch {self.epoch + 1}/{self.config.epochs} loss {mean:.3f}")
 
     def _name_batch(self, step: int) -> str:
-        epoch, batch = divmod(step, len(self.loader))
-        rows = self.loader.batch_rows(epoch, batch)
+        epoch, batch = divmod(step, len(self.order))
+        rows = self.order.global_rows(epoch, batch)
         targets = self.rows.targets.rows(rows.to(self.device))
         finite = torch.ones(len(rows), dtype=torch.bool, device=self.device)
         for value in (targets.targets, targets.teacher_logits, targets.cells):
@@ -217,17 +183,19 @@ class Trainer:
 
     def _end_epoch(self, size: int, progress: RunProgress) -> None:
         config = self.config
-        valid = self._validate(self.scored_model, size)
-        means = (self.totals / self.counted.clamp_min(1)).tolist()
-        images = len(self.loader) * self.loader.batch_size
+        step = self.run_step
+        valid = self.world.once(lambda: self._validate(self.scored_model, size))
+        means = (step.totals / step.counted.clamp_min(1)).tolist()
+        images = len(self.order) * self.order.global_batch
         entry = {
             "epoch": self.epoch + 1,
             "size": size,
             "seconds": round(self._seconds, 3),
+            "finished": round(time.time(), 3),
             "images_per_second": round(images / max(self._seconds, 1e-9), 1),
             "data_wait": round(self._wait / max(self._seconds, 1e-9), 4),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "skipped_batches": int(len(self.loader) - self.counted),
+            "learning_rate": self._rate(self.step - 1),
+            "skipped_batches": int(len(self.order) - step.counted),
             "train": dict(zip(TERMS, means, strict=True)),
             "valid": valid,
         }
@@ -239,38 +207,37 @@ class Trainer:
         )
         self._on_epoch(entry)
         self.epoch, self.batch = self.epoch + 1, 0
-        self.totals.zero_()
-        self.counted.zero_()
+        step.totals.zero_()
+        step.counted.zero_()
         self._seconds = self._wait = 0.0
         value = valid.get(config.select, self.epoch)
         # Only epochs at the full size compete: the model is used at that size.
         if size == config.size and (self.best is None or value > self.best["value"]):
             self.best = {"epoch": self.epoch, "value": value, "by": config.select}
             state = {"model": self.scored_model.state_dict(), "best": self.best}
-            save_checkpoint(self._folder, "best", self.step, state, keep=1)
+            if self.world.first:
+                save_checkpoint(self._folder, "best", self.step, state, keep=1)
         self._save()
-        if self._stop.is_set() and self.epoch < config.epochs:
+        if self._stopping(looking=True) and self.epoch < config.epochs:
             raise Interrupted(
                 f"Stopped by a signal after epoch {self.epoch}; everything was saved. Continue "
                 f"with: python -m neurogaze_fast.train --resume {self._folder.parent}"
             )
 
+    def _say(self, line: str) -> None:
+        self._console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
+
     def _save(self) -> None:
-        save_checkpoint(self._folder, "last", self.step, self.state_dict())
+        if self.world.first:
+            save_checkpoint(self._folder, "last", self.step, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides how the run goes on."""
         return {
             "architecture": [self.model.architecture, self.model.stem, self.model.channels],
-            "model": self.model.state_dict(),
-            "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-            "guard": self.guard.state_dict(),
+            "step": self.run_step.state_dict(),
+            "loader": self.loader.state_dict(),
             "position": [self.epoch, self.batch, self.step],
-            "totals": self.totals.cpu(),
-            "counted": self.counted.cpu(),
             "history": self.history,
             "best": self.best,
             "clock": [self._seconds, self._wait],
@@ -291,16 +258,9 @@ class Trainer:
                 f"{source} is of {state['architecture']} (architecture, stem, channels), this run "
                 f"trains {own}. Continue with the options it was started with."
             )
-        self.model.load_state_dict(state["model"])
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.guard.load_state_dict(state["guard"])
+        self.run_step.load_state_dict(state["step"])
+        self.loader.load_state_dict(state["loader"])
         self.epoch, self.batch, self.step = state["position"]
-        self.totals.copy_(state["totals"])
-        self.counted.copy_(state["counted"])
         self.history, self.best = state["history"], state["best"]
         self._seconds, self._wait = state["clock"]
         torch.set_rng_state(state["rng"])
@@ -311,22 +271,3 @@ class Trainer:
                 f"[yellow]The run used {state['threads']} CPU threads, now it has "
                 f"{torch.get_num_threads()}: the result will differ in the last digits.[/]"
             )
-
-    def _listen(self) -> Callable[[], None]:
-        """Turn SIGTERM and SIGINT into a save at the next step; a second one acts at once."""
-        if threading.current_thread() is not threading.main_thread():
-            return lambda: None
-        previous = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            self._stop.set()
-            signal.signal(number, previous[number])
-
-        for number in previous:
-            signal.signal(number, on_signal)
-
-        def restore() -> None:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-        return restore

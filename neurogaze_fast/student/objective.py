@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.emotions import high_valence_indices
 from neurogaze_fast.ops import logit_loss, proto_geo_loss
+from neurogaze_fast.reference.proto_geo_loss import Reduce
 
 TERMS = ("total", "ce", "kd", "proto", "geo_cap", "geo_margin")
 
@@ -83,9 +84,11 @@ class Objective(nn.Module):
         class_weights: Tensor,
         prototypes: Tensor | None,
         width: int,
+        reduce: Reduce | None = None,
     ) -> None:
+        """`reduce`: sums over processes, so that D-Geo's class means are the global batch's."""
         super().__init__()
-        self.variant, self.weights = variant, weights
+        self.variant, self.weights, self._reduce = variant, weights, reduce
         self.register_buffer("class_weights", class_weights)
         self.register_buffer("prototypes", prototypes)
         self.projector = None
@@ -119,6 +122,7 @@ class Objective(nn.Module):
                 variance_cap=w.variance_cap,
                 margin=w.margin,
                 high_valence=high_valence_indices(),
+                reduce=self._reduce,
             )
             total = total + w.proto * proto
             if self.variant == "b3":

@@ -21,13 +21,14 @@ from neurogaze_fast.artifacts import (
     verified_open,
 )
 from neurogaze_fast.config import TrainConfig, seal, to_dict
+from neurogaze_fast.distributed import World
 from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import CheckpointError, ConfigError, OutputExistsError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
 from neurogaze_fast.student.checkpoint import newest_checkpoint
-from neurogaze_fast.student.inference import MODEL_FILE, model_path, pick_device, save_model
-from neurogaze_fast.student.loop import Trainer, Validate
+from neurogaze_fast.student.inference import MODEL_FILE, model_path, save_model
+from neurogaze_fast.student.loop import ALONE, Trainer, Validate
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.resnet import ResNet, load_weights
 from neurogaze_fast.student.targets import training_rows
@@ -45,12 +46,14 @@ class TrainingRun:
         faces: FaceSet,
         folder: Path,
         *,
+        device: torch.device,
         validate: Validate,
         console: Console,
+        world: World = ALONE,
     ) -> None:
         """Prepare everything; an existing run is only touched when it is being resumed."""
         self.config, self.faces, self.folder, self.console = config, faces, folder, console
-        self.device = pick_device(config.device)
+        self.device, self.world = device, world
         prepare_torch(config)
         resuming = config.resume is not None
         self.bank = self._bank(resuming)
@@ -60,13 +63,14 @@ class TrainingRun:
             _initialise(model, config.init)
         prototypes = None if self.bank is None else torch.from_numpy(self.bank.prototypes)
         weights = ObjectiveWeights.from_config(config)
-        objective = Objective(config.variant, weights, rows.class_weights, prototypes, model.width)
-        if not resuming:  # everything that can be refused has been by now
-            _claim(folder)
-            if self.bank is not None:
-                self.bank.save(folder / BANK_FILE)
-                self.bank = PrototypeBank.load(folder / BANK_FILE)
-        self.facts = self._facts(len(rows.images))
+        objective = Objective(
+            config.variant,
+            weights,
+            rows.class_weights,
+            prototypes,
+            model.width,
+            reduce=world.sums if world.size > 1 else None,
+        )
         self.trainer = Trainer(
             config,
             model,
@@ -77,16 +81,29 @@ class TrainingRun:
             validate=validate,
             console=console,
             on_epoch=self._to_tensorboard,
+            world=world,
         )
         if resuming:
+            self.facts = self._facts()
             self._restore()
-        else:
-            description = seal({"config": to_dict(replace(config, out=folder)), **self.facts})
-            text = json.dumps(description, indent=2, sort_keys=True) + "\n"
-            atomic_write(folder / CONFIG_FILE, text.encode())
+        else:  # everything that can be refused has been by now
+            self.facts = world.once(self._claim)
+
+    def _claim(self) -> dict[str, Any]:
+        _create(self.folder)
+        if self.bank is not None:
+            self.bank.save(self.folder / BANK_FILE)
+            self.bank = PrototypeBank.load(self.folder / BANK_FILE)
+        facts = self._facts()
+        description = seal({"config": to_dict(replace(self.config, out=self.folder)), **facts})
+        text = json.dumps(description, indent=2, sort_keys=True) + "\n"
+        atomic_write(self.folder / CONFIG_FILE, text.encode())
+        return facts
 
     def train(self) -> list[dict[str, Any]]:
         """Fit, then write the selected epoch as model.safetensors; return the history."""
+        if not self.world.first:
+            return self.trainer.fit()
         from torch.utils.tensorboard import SummaryWriter
 
         done = len(self.trainer.history)
@@ -96,6 +113,7 @@ class TrainingRun:
         facts = {
             **self.facts,
             "size": self.config.size,
+            "flip": self.config.flip,
             "selected": {**state["best"], "on": "valid"},
             "config_sha256": json.loads((self.folder / CONFIG_FILE).read_text())["sha256"],
         }
@@ -108,7 +126,7 @@ class TrainingRun:
         source = self.folder / BANK_FILE if resuming else self.config.bank
         return demo_bank() if source is None else PrototypeBank.load(source)
 
-    def _facts(self, training_rows: int) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         config, bank, teacher = self.config, None, None
         if self.bank is not None:
             bank = {"sha256": self.bank.sha256, "synthetic": self.bank.synthetic}
@@ -118,7 +136,7 @@ class TrainingRun:
             teacher = {"sha256": manifest["sha256"], "synthetic": synthetic}
         return {
             "data": {"source": self.faces.source, **self.faces.provenance()},
-            "training_rows": training_rows,
+            "training_rows": len(self.trainer.rows.images),
             "bank": bank,
             "kd_teacher": teacher,
             "init": None if config.init is None else {"sha256": sha256_file(config.init)},
@@ -140,13 +158,16 @@ class TrainingRun:
                     f"{name[0].upper()}{name[1:]} is not the one {self.folder} was started with "
                     "(its hash differs). Point to the original, or start a new run."
                 )
-        state, path, skipped = newest_checkpoint(self.folder / "checkpoints", "last")
+        folder = self.folder / "checkpoints"
+        state, path, skipped = self.world.once(lambda: newest_checkpoint(folder, "last"))
         for reason in skipped:
             self.console.print(f"[yellow]Passed over:[/] {escape(reason)}")
         self.trainer.load_state_dict(state, str(path))
         self.console.print(f"Continuing {self.folder} from step {self.trainer.step}.", markup=False)
 
     def _to_tensorboard(self, entry: dict[str, Any]) -> None:
+        if not self.world.first:
+            return
         for group in ("train", "valid"):
             for name, value in entry[group].items():
                 self._writer.add_scalar(f"{group}/{name}", value, entry["epoch"])
@@ -170,12 +191,13 @@ def prepare_torch(config: TrainConfig) -> None:
     torch.manual_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
+    torch.backends.cudnn.benchmark = not config.deterministic
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
 
 
-def _claim(folder: Path) -> None:
+def _create(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:

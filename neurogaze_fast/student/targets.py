@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.errors import DataError
+from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceSplit
 from neurogaze_fast.faces.labels import class_weights, crowd_logits, hard_labels, renormalised
 from neurogaze_fast.prototypes.bank import PrototypeBank
@@ -22,8 +23,8 @@ from neurogaze_fast.student.objective import Targets
 class TrainingRows:
     """The rows of the train split a run learns from."""
 
-    images: np.ndarray
-    """uint8 [M, H, W]."""
+    images: np.ndarray | EncodedSplit
+    """uint8 [M, H, W], or images to be decoded."""
     names: np.ndarray
     """str [M]; source_rows int64 [M]: for messages."""
     source_rows: np.ndarray
@@ -34,7 +35,10 @@ class TrainingRows:
 
 
 def training_rows(
-    split: FaceSplit, config: TrainConfig, bank: PrototypeBank | None, device: torch.device
+    split: FaceSplit | EncodedSplit,
+    config: TrainConfig,
+    bank: PrototypeBank | None,
+    device: torch.device,
 ) -> TrainingRows:
     """Apply the label rule and prepare every target once.
 
@@ -47,14 +51,17 @@ def training_rows(
             f"Only {len(index)} of the {len(split)} training images has an emotion label under the "
             f"{config.labels!r} rule. Check the votes, or choose another --labels."
         )
-    images, votes = split.images[index], split.votes[index]
+    encoded = isinstance(split, EncodedSplit)
+    images = split.subset(index) if encoded else split.images[index]
+    votes = split.votes[index]
     labels = hard_labels(votes)
     teacher = None
     if config.variant != "b0":
         teacher = crowd_logits(votes)
         if config.kd_teacher != "votes":
             model, facts = load_model(config.kd_teacher)
-            teacher = predict_logits(model.to(device), images, size=facts["size"], device=device)
+            pixels = images.images if encoded else images
+            teacher = predict_logits(model.to(device), pixels, size=facts["size"], device=device)
     cells = None
     if bank is not None:
         q = emotion_cells(bank.grid, sigma=config.sigma, hard=config.hard_cells)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -268,25 +265,3 @@ class TeacherTrainer:
                 f"[yellow]The run used {state['threads']} CPU threads, now it has "
                 f"{torch.get_num_threads()}: the result will differ in the last digits.[/]"
             )
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; a second one acts at once, as if never caught."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, previous[number])
-
-    try:
-        for number in previous:
-            signal.signal(number, on_signal)
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

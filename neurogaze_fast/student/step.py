@@ -1,0 +1,233 @@
+"""One training step of a student without a host sync: eager, compiled, or one CUDA graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.distributed import World
+from neurogaze_fast.faces.resident import Pictures
+from neurogaze_fast.ops import augment
+from neurogaze_fast.reference import augment_params
+from neurogaze_fast.reference.augment import Augmentation
+from neurogaze_fast.student.average import WeightAverage
+from neurogaze_fast.student.guard import NonFiniteGuard
+from neurogaze_fast.student.inference import amp_dtype
+from neurogaze_fast.student.objective import TERMS, Objective, Targets
+from neurogaze_fast.student.resnet import ResNet
+
+EAGER_STEPS = 3
+"""Steps of each image size before it is captured: libraries choose their kernels in them."""
+
+
+class StudentStep:
+    """Augment, forward, objective, backward, clip, update; nothing is read on the host.
+
+    What changes from step to step (rows, learning rate, ramp, number) lies in tensors of fixed
+    address, so that the same code is run eagerly or replayed as one CUDA graph for each image size.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: ResNet,
+        objective: Objective,
+        targets: Targets,
+        device: torch.device,
+        world: World,
+    ) -> None:
+        self.config, self.model, self.objective, self.device = config, model, objective, device
+        self._targets, self._world = targets, world
+        self._dtype = amp_dtype(config)
+        network = _Network(model, objective, device.type, self._dtype, compiled=config.compile)
+        self._network = world.wrap(network, device)
+        self._parameters = [*model.parameters(), *objective.parameters()]
+        self.rate = torch.zeros((), device=device)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in self._parameters if p.ndim > 1]},
+                {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=self.rate,  # on the device: a number would be frozen into a CUDA graph
+            weight_decay=config.weight_decay,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+        # bf16 has float32's range; only fp16 needs its gradients scaled.
+        scaled = config.amp and config.amp_dtype == "fp16"
+        self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+        self.average = WeightAverage(model, config.ema) if config.ema > 0 else None
+        self.guard = NonFiniteGuard(model, device)
+        self.totals = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
+        self.counted = torch.zeros((), dtype=torch.float64, device=device)
+        self.ramp = torch.zeros((), device=device)
+        self.number = torch.zeros((), dtype=torch.int64, device=device)
+        self._params: Tensor | None = None
+        self._size = config.size
+        self.graphed, self.graph_reason = self._graphable()
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._eager_done: dict[int, int] = {}
+        self._inputs: Pictures | None = None
+
+    def _graphable(self) -> tuple[bool, str]:
+        for obstacle, reason in (
+            (self.device.type != "cuda", "there is no GPU"),
+            (not self.config.cuda_graph, "--no-cuda-graph"),
+            (self._world.size > 1, "several processes train together"),
+            (self.scaler.is_enabled(), "the scaler of fp16 decides on the host"),
+        ):
+            if obstacle:
+                return False, reason
+        return True, "for each image size"
+
+    def begin_epoch(self, epoch: int, size: int, source: tuple[int, int], count: int) -> None:
+        """Draw every row's augmentation of `epoch`, for stored images of `source` (H, W)."""
+        params = augment_params(
+            torch.arange(count, device=self.device),
+            seed=self.config.seed,
+            epoch=epoch,
+            source=source,
+            size=size,
+            augmentation=Augmentation() if self.config.augment else None,
+        )
+        if self._params is None:
+            self._params = params
+        else:
+            self._params.copy_(params)  # graphs hold its address
+        self._size = size
+        self.model.train()
+
+    def __call__(self, pictures: Pictures, number: int, rate: float, ramp: float) -> None:
+        """Train on one batch; `number` is the step's, for naming a bad batch later."""
+        self.rate.fill_(rate)
+        self.ramp.fill_(ramp)
+        self.number.fill_(number)
+        if not self.graphed:
+            self._compute(pictures)
+            return
+        pictures = self._static(pictures)
+        if self._size in self._graphs:
+            self._graphs[self._size].replay()
+        elif self._eager_done.get(self._size, 0) < EAGER_STEPS:
+            self._eager_done[self._size] = self._eager_done.get(self._size, 0) + 1
+            self._aside(pictures)
+        else:
+            graph = torch.cuda.CUDAGraph()
+            pool = next(iter(self._graphs.values())).pool() if self._graphs else None
+            with torch.cuda.graph(graph, pool=pool):
+                self._compute(pictures)
+            self._graphs[self._size] = graph
+            graph.replay()  # capturing only records
+
+    def _aside(self, pictures: Pictures) -> None:
+        # On a stream of its own, as capture asks of the steps before it.
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            self._compute(pictures)
+        here.wait_stream(aside)
+
+    def _static(self, pictures: Pictures) -> Pictures:
+        """The batch in tensors of fixed address; a resident store stays where it is."""
+        if self._inputs is None:
+            resident = pictures.index is pictures.rows
+            rows = pictures.rows.clone()
+            self._inputs = Pictures(
+                pictures.store if resident else pictures.store.clone(),
+                rows if resident else pictures.index.clone(),
+                rows,
+            )
+        else:
+            self._inputs.rows.copy_(pictures.rows)
+            if self._inputs.store.data_ptr() != pictures.store.data_ptr():
+                self._inputs.store.copy_(pictures.store)
+        return self._inputs
+
+    def images(self, pictures: Pictures) -> Tensor:
+        """[B, channels, S, S] channels_last: what the network sees of `pictures` in this epoch."""
+        return augment(
+            pictures.store,
+            pictures.index,
+            self._params[pictures.rows],
+            size=self._size,
+            channels=self.model.channels,
+            dtype=self._dtype or torch.float32,
+        )
+
+    def _compute(self, pictures: Pictures) -> None:
+        self.guard.before_forward()
+        images = self.images(pictures)
+        terms = self._network(images, self._targets.rows(pictures.rows), self.ramp)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(terms[0]).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip)
+        values = self._world.mean(terms.detach().double())
+        # An fp16 overflow is the scaler's to handle: there only a non-finite loss is a bad batch.
+        judged = values[0] if self.scaler.is_enabled() else norm
+        bad = self.guard.after_backward(values[0], judged, self.number)
+        if not self.scaler.is_enabled():
+            self.optimizer.found_inf, self.optimizer.grad_scale = bad, None
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update()
+        self.totals += torch.where(bad > 0, 0.0, values)
+        self.counted += 1 - bad
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, scaler, average, guard and the epoch's sums."""
+        return {
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "guard": self.guard.state_dict(),
+            "totals": self.totals.cpu(),
+            "counted": self.counted.cpu(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate  # loading replaced it by a copy
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.guard.load_state_dict(state["guard"])
+        self.totals.copy_(state["totals"])
+        self.counted.copy_(state["counted"])
+
+
+class _Network(nn.Module):
+    """Student and objective as one module: images and targets in, the terms of the loss out."""
+
+    def __init__(
+        self,
+        model: ResNet,
+        objective: Objective,
+        device: str,
+        dtype: torch.dtype | None,
+        *,
+        compiled: bool,
+    ) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+        self._device, self._dtype = device, dtype
+        # In a tuple: as an attribute it would be registered as a second copy of the model.
+        self._run = (torch.compile(model, dynamic=False) if compiled else model,)
+
+    def forward(self, images: Tensor, targets: Targets, ramp: Tensor) -> Tensor:
+        """float32 [6]: the terms of :data:`TERMS`."""
+        amp = self._dtype is not None
+        with torch.autocast(self._device, self._dtype, enabled=amp):
+            features, logits = self._run[0](images)
+        terms = self.objective(features.float(), logits.float(), targets, ramp)
+        return torch.stack([terms[name] for name in TERMS])

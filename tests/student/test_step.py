@@ -1,0 +1,69 @@
+"""The step: averages, tensors of fixed address, and the same result compiled or captured."""
+
+import pytest
+import torch
+from torch import nn
+
+from neurogaze_fast.student.average import WeightAverage
+from tests.student.test_loop import faces, make  # noqa: F401
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+
+
+def test_average_follows_its_definition():
+    model = small()
+    average = WeightAverage(model, 0.5)
+    expected = model[0].weight.detach().clone()
+    for update, decay in enumerate([0.1, 2 / 11, 0.25, 4 / 13, 5 / 14, 0.4, 7 / 16, 8 / 17, 0.5]):
+        with torch.no_grad():
+            model[0].weight += 1.0 + update
+            model[1].running_mean += 1
+            model[1].num_batches_tracked += 1
+        average.update()
+        expected = decay * expected + (1 - decay) * model[0].weight.detach()
+        torch.testing.assert_close(average.module[0].weight, expected)
+    assert average.module[1].num_batches_tracked == 9
+    assert 7 < average.module[1].running_mean[0] < 9
+    assert not average.module[0].weight.requires_grad
+
+
+def test_average_is_taken_up_again_where_it_was():
+    model = small()
+    average, other = WeightAverage(model, 0.9), WeightAverage(model, 0.9)
+    for _ in range(3):
+        with torch.no_grad():
+            model[0].weight += 1
+        average.update()
+    other.load_state_dict(average.state_dict())
+    for one in (average, other):
+        one.update()
+    assert torch.equal(average.module[0].weight, other.module[0].weight)
+
+
+def test_the_learning_rate_is_read_from_one_tensor(faces, tmp_path):  # noqa: F811
+    trainer = make(faces, tmp_path, epochs=1)
+    step = trainer.run_step
+    assert all(group["lr"] is step.rate for group in step.optimizer.param_groups)
+    trainer.load_state_dict(trainer.state_dict(), "itself")
+    assert all(group["lr"] is step.rate for group in step.optimizer.param_groups)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer._rate = lambda step: 0.0
+    trainer.fit()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_without_a_gpu_nothing_is_captured_and_the_reason_is_said(faces, tmp_path):  # noqa: F811
+    step = make(faces, tmp_path, cuda_graph=True).run_step
+    assert (step.graphed, step.graph_reason) == (False, "there is no GPU")
+
+
+@pytest.mark.timeout(600)
+def test_a_compiled_network_trains_alike(faces, tmp_path):  # noqa: F811
+    options = {"epochs": 1, "amp": False, "batch_size": 40, "select": "last"}
+    eager = make(faces, tmp_path / "a", **options).fit()
+    compiled = make(faces, tmp_path / "b", **options, compile=True).fit()
+    for name, value in eager[0]["train"].items():
+        assert compiled[0]["train"][name] == pytest.approx(value, rel=2e-2)
