@@ -43,14 +43,23 @@ class World:
         """Meet the other processes; return at once where there are none."""
         if self.size > 1 and not dist.is_initialized():
             if device.type == "cuda":
-                torch.cuda.set_device(self.local_rank)
+                if self.local_rank >= torch.cuda.device_count():
+                    raise ConfigError(
+                        f"torchrun started more processes than this machine has GPUs "
+                        f"({torch.cuda.device_count()}). Lower --nproc-per-node, or train with "
+                        "--device cpu."
+                    )
+                torch.cuda.set_device(device)
             store, rank, size = next(rendezvous("env://"))
             # torchrun keeps its store when it starts the processes again: without a prefix they
             # would meet under the addresses of the dead ones.
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
             store = dist.PrefixStore(f"neurogaze_fast attempt {attempt}", store)
-            backend = "nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+            gpu = device.type == "cuda"
+            dist.init_process_group(
+                "nccl" if gpu else "gloo",
+                store=store, rank=rank, world_size=size, device_id=device if gpu else None,
+            )  # fmt: skip
 
     def leave(self) -> None:
         """Part from the other processes."""
@@ -80,7 +89,10 @@ class World:
             return network
         from torch.nn.parallel import DistributedDataParallel
 
-        synchronise_batch_norm(network)
+        if device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        else:  # where torch has none
+            synchronise_batch_norm(network)
         ids = [self.local_rank] if device.type == "cuda" else None
         return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
 
@@ -95,13 +107,13 @@ class World:
         """Differentiable sums over the processes (the `reduce` of proto_geo_loss)."""
         return tuple(_Sum.apply(value) for value in values)
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether `flag` is set in some process."""
+    def any(self, *flags: bool, device: torch.device) -> list[bool]:
+        """Whether each flag is set in some process."""
         if self.size == 1:
-            return flag
-        flags = torch.tensor([float(flag)], device=device)
-        dist.all_reduce(flags)
-        return bool(flags.item())
+            return list(flags)
+        together = torch.tensor(flags, dtype=torch.float32, device=device)
+        dist.all_reduce(together)
+        return [value > 0 for value in together.tolist()]
 
     def broadcast(self, value: T) -> T:
         """The first process's `value`, in all of them."""
@@ -115,18 +127,17 @@ class World:
         """Run `action` in the first process only; its result, or its error, in all of them."""
         if self.size == 1:
             return action()
-        outcome: tuple[Any, NeurogazeError | None] = (None, None)
-        if self.first:
-            try:
-                outcome = action(), None
-            except NeurogazeError as error:
-                outcome = None, error
-        result, error = self.broadcast(outcome)
-        if error is not None and self.first:
-            raise error
-        if error is not None:
-            raise SystemExit(error.exit_code)  # the first process says why
-        return result
+        if not self.first:
+            result, failed = self.broadcast(None)
+            if failed is not None:
+                raise SystemExit(failed)  # the first process says why
+            return result
+        try:
+            result = action()
+        except Exception as error:
+            self.broadcast((None, getattr(error, "exit_code", 1)))
+            raise
+        return self.broadcast((result, None))[0]
 
     def ahead(self, action: Callable[[], T]) -> T:
         """Run `action` in each machine's first process, then in the others (it fills a cache)."""
@@ -138,7 +149,7 @@ class World:
 
     def blame(self, error: RuntimeError) -> NeurogazeError | None:
         """A readable error where `error` says that another process is gone, else None."""
-        words = str(error)
+        words = " ".join(str(error).split())
         lost = isinstance(error, dist.DistError) or any(
             sign in words for sign in ("gloo", "NCCL", "Connection closed", "Connection reset")
         )
@@ -146,7 +157,7 @@ class World:
             return None
         return RankLostError(
             f"Process {self.rank} of {self.size} lost contact with another one, which was killed, "
-            f"failed, or cannot be reached ({words.splitlines()[0][:200]}). Nothing saved is lost: "
+            f"failed, or cannot be reached ({words[:200].strip()}). Nothing saved is lost: "
             "start the same command again with --resume RUN, or let torchrun do so "
             "(--max-restarts 3, and --out RUN)."
         )
@@ -176,7 +187,7 @@ def synchronise_batch_norm(network: nn.Module) -> None:
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the images of all processes, on CPU and GPU (torch's own takes GPUs only)."""
+    """BatchNorm over the images of all processes (torch's SyncBatchNorm takes GPUs only)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same, normalised."""
@@ -202,7 +213,7 @@ class _SharedBatchNorm(torch.autograd.Function):
         mean = wide.mean((0, 2, 3))
         # About the process's own mean, so that no digits are lost; then moved to the common one.
         square = (wide - mean.view(1, -1, 1, 1)).square().sum((0, 2, 3))
-        sums = torch.cat((mean * pixels, mean.new_tensor([pixels])))
+        sums = torch.cat((mean * pixels, mean.new_full((1,), pixels)))
         dist.all_reduce(sums)
         count = sums[-1]
         common = sums[:-1] / count

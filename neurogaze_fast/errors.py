@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -63,7 +64,9 @@ def run_command(main: Callable[[], object]) -> None:
     try:
         main()
     except NeurogazeError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        # Of several processes only the first speaks, but for what another alone can say.
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, RankLostError):
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # a full disk, a folder that may not be read: the system's own words
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -68,8 +68,8 @@ def train(config: TrainConfig) -> Path:
     world = World.from_environment()
     config = after_restart(config, os.environ)
     device = world.device(pick_device(config.device))
-    world.join(device)
     try:
+        world.join(device)
         return _train(config, device, world)
     except RuntimeError as error:
         readable = world.blame(error)
@@ -94,10 +94,18 @@ def after_restart(config: TrainConfig, environment: Mapping[str, str]) -> TrainC
             f"torchrun was given --max-restarts {restarts}, but without --out RUN a restarted "
             "process could not find the run it should continue. Add --out RUN."
         )
-    begun = (config.out / "config.json").exists()
-    if int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) == 0 or not begun:
+    begun = config.out / "config.json"
+    if int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) == 0 or not begun.exists():
         return config
-    return replace(train_config_from_json(config.out / "config.json"), resume=config.out)
+    recorded = train_config_from_json(begun)
+    free = ON_RESUME | {"out"}
+    same = all(
+        getattr(recorded, f.name) == getattr(config, f.name)
+        for f in fields(config)
+        if f.name not in free
+    )
+    # Another run's folder is refused now as it was at first.
+    return replace(config, resume=config.out) if same else config
 
 
 def _train(config: TrainConfig, device: torch.device, world: World) -> Path:

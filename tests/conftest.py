@@ -1,12 +1,16 @@
 """Small face sets in the real formats, and the rule for tests that need a GPU."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
 
 from neurogaze_fast.faces.ferplus import VOTE_COLUMNS
 from neurogaze_fast.faces.synthetic import draw_faces
+
+# Read once by cuBLAS, at the first product of the process: --deterministic needs it before that.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from neurogaze_fast.config import TrainConfig
+from neurogaze_fast.config import TrainConfig, train_config_from_json
 from neurogaze_fast.distributed import World, synchronise_batch_norm
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.train import after_restart
@@ -145,6 +146,7 @@ def test_lost_contact_is_said_in_one_paragraph():
     error = world.blame(RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by x"))
     assert "Process 1 of 2 lost contact" in str(error)
     assert "--resume" in str(error)
+    assert world.blame(RuntimeError("")) is None
     assert world.blame(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert World().blame(RuntimeError("gloo")) is None
 
@@ -153,6 +155,17 @@ def test_lost_contact_is_said_in_one_paragraph():
 def test_a_batch_that_cannot_be_shared_is_refused(size, batch):
     with pytest.raises(ConfigError, match=f"multiple of {size}"):
         World(0, size).share_batch(batch)
+
+
+def test_a_restart_takes_up_its_own_run_only(together):
+    folder, _ = together
+    environment = {"TORCHELASTIC_MAX_RESTARTS": "1", "TORCHELASTIC_RESTART_COUNT": "1"}
+    recorded = train_config_from_json(folder / "two" / "config.json")
+    again = replace(recorded, out=folder / "two")
+    assert after_restart(again, environment).resume == folder / "two"
+    assert after_restart(replace(again, epochs=7), environment).resume is None
+    first = environment | {"TORCHELASTIC_RESTART_COUNT": "0"}
+    assert after_restart(again, first).resume is None
 
 
 def test_restarts_need_a_folder_to_find_again():

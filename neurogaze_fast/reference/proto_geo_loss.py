@@ -102,7 +102,8 @@ def _loss(
     kept = (counts >= 2).to(wide)
 
     high = torch.zeros_like(kept)
-    high[list(high_valence)] = 1
+    for index in high_valence:
+        high[index].fill_(1)  # a list of them would be copied from the host
     high = high * kept
     variance = 1 - mu.square().sum(1)
     cap = (F.relu(variance - variance_cap) * high).sum() / high.sum().clamp_min(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from rich.markup import escape
 
 from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.distributed import World
-from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
+from neurogaze_fast.errors import CheckpointError, DataError, Interrupted, NonFiniteError
 from neurogaze_fast.faces.loaders import open_loader
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import Pictures
@@ -58,6 +59,11 @@ class Trainer:
         self._folder, self._validate, self._console = folder, validate, console
         self._on_epoch = on_epoch
         world.share_batch(config.batch_size)
+        if len(rows.images) < 2 * world.size:
+            raise DataError(
+                f"{len(rows.images)} training images cannot be shared by {world.size} processes, "
+                "which need two each (BatchNorm). Start fewer processes."
+            )
         self.order = EpochOrder(
             len(rows.images), config.batch_size, config.seed, world.rank, world.size
         )
@@ -90,6 +96,8 @@ class Trainer:
             stop_on_signal() as self._stop,
             RunProgress(self._console, self.total_steps, self.step) as progress,
         ):
+            if self.step == 0:
+                self._save()  # a process killed early can be started again, too
             while self.epoch < self.config.epochs:
                 self._run_epoch(progress)
         return self.history
@@ -109,7 +117,7 @@ class Trainer:
             self.step += 1
             due = time.monotonic() - saved > config.checkpoint_minutes * 60
             looking = self.step % config.log_every == 0
-            stopping = self._stopping(looking)
+            stopping, due = self._agree(looking, self._stop.is_set(), due)
             saving = due or stopping
             # Look before saving: bad batches not yet named are not part of a checkpoint.
             if saving or looking:
@@ -125,6 +133,7 @@ class Trainer:
                     f"was saved. Continue with: python -m neurogaze_fast.train --resume "
                     f"{self._folder.parent}"
                 )
+        next(batches, None)  # its end, where a decoder puts its things away
         self._look(progress)
         self._seconds += time.monotonic() - started
         self._end_epoch(size, progress)
@@ -140,11 +149,11 @@ class Trainer:
             step, self.total_steps, peak=config.learning_rate, warmup=config.warmup
         )
 
-    def _stopping(self, looking: bool) -> bool:
-        """Whether to stop after this step: the same answer in every process of the run."""
+    def _agree(self, looking: bool, *flags: bool) -> list[bool]:
+        """Whether each flag is set in some process: the same answer in all of them."""
         if self.world.size > 1 and self.device.type == "cuda" and not looking:
-            return False  # asking would wait for the GPU
-        return self.world.any(self._stop.is_set(), self.device)
+            return [False for _ in flags]  # asking would wait for the GPU
+        return self.world.any(*flags, device=self.device)
 
     def _look(self, progress: RunProgress) -> None:
         """The only reads from the device inside an epoch: losses, and which batches were bad."""
@@ -218,13 +227,15 @@ class Trainer:
             if self.world.first:
                 save_checkpoint(self._folder, "best", self.step, state, keep=1)
         self._save()
-        if self._stopping(looking=True) and self.epoch < config.epochs:
+        if self._agree(True, self._stop.is_set())[0] and self.epoch < config.epochs:
             raise Interrupted(
                 f"Stopped by a signal after epoch {self.epoch}; everything was saved. Continue "
                 f"with: python -m neurogaze_fast.train --resume {self._folder.parent}"
             )
 
     def _say(self, line: str) -> None:
+        if not self.world.first:  # its console is quiet; this only it can tell
+            print(f"process {self.world.rank}: {line}", file=sys.stderr)
         self._console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
 
     def _save(self) -> None:
@@ -243,7 +254,9 @@ class Trainer:
             "clock": [self._seconds, self._wait],
             "threads": torch.get_num_threads(),
             "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "rng_cuda": [torch.cuda.get_rng_state(self.device)]
+            if self.device.type == "cuda"
+            else [],
         }
 
     def load_state_dict(self, state: dict[str, Any], source: str) -> None:
@@ -265,7 +278,7 @@ class Trainer:
         self._seconds, self._wait = state["clock"]
         torch.set_rng_state(state["rng"])
         if state["rng_cuda"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["rng_cuda"])
+            torch.cuda.set_rng_state(state["rng_cuda"][0], self.device)
         if state["threads"] != torch.get_num_threads():
             self._console.print(
                 f"[yellow]The run used {state['threads']} CPU threads, now it has "

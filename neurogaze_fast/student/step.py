@@ -71,13 +71,14 @@ class StudentStep:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._eager_done: dict[int, int] = {}
         self._inputs: Pictures | None = None
+        self._stream: torch.cuda.Stream | None = None
 
     def _graphable(self) -> tuple[bool, str]:
         for obstacle, reason in (
             (self.device.type != "cuda", "there is no GPU"),
             (not self.config.cuda_graph, "--no-cuda-graph"),
             (self._world.size > 1, "several processes train together"),
-            (self.scaler.is_enabled(), "the scaler of fp16 decides on the host"),
+            (self.scaler.is_enabled(), "not tried with the scaler of fp16"),
         ):
             if obstacle:
                 return False, reason
@@ -117,18 +118,27 @@ class StudentStep:
         else:
             graph = torch.cuda.CUDAGraph()
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
-            with torch.cuda.graph(graph, pool=pool):
+            # The warm-up's stream, and only this thread's calls: DALI and torch's pinning thread
+            # may use CUDA at the same time.
+            with torch.cuda.graph(
+                graph, pool=pool, stream=self._aside_stream(), capture_error_mode="thread_local"
+            ):
                 self._compute(pictures)
             self._graphs[self._size] = graph
             graph.replay()  # capturing only records
 
     def _aside(self, pictures: Pictures) -> None:
         # On a stream of its own, as capture asks of the steps before it.
-        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        here, aside = torch.cuda.current_stream(), self._aside_stream()
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             self._compute(pictures)
         here.wait_stream(aside)
+
+    def _aside_stream(self) -> torch.cuda.Stream:
+        if self._stream is None:
+            self._stream = torch.cuda.Stream()
+        return self._stream
 
     def _static(self, pictures: Pictures) -> Pictures:
         """The batch in tensors of fixed address; a resident store stays where it is."""
@@ -198,6 +208,7 @@ class StudentStep:
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate  # loading replaced it by a copy
+            group["capturable"] = self.device.type == "cuda"  # the run may come from a CPU
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

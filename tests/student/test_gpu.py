@@ -12,6 +12,12 @@ from tests.test_commands import QUICK
 pytestmark = pytest.mark.gpu
 
 
+@pytest.fixture(autouse=True)
+def deterministic_only_where_asked():
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
 def test_logits_agree_with_the_cpu(drawn):
     model = ResNet().eval().to(memory_format=torch.channels_last)
     expected = predict_logits(model, drawn[0], size=48, device=torch.device("cpu"))
@@ -55,7 +61,8 @@ def test_one_graph_for_each_size(small_set, tmp_path):
     assert all(entry["skipped_batches"] == 0 for entry in grown)
 
 
-def test_a_captured_step_waits_for_nothing(small_set, tmp_path):
+@pytest.mark.parametrize("flag", ["--cuda-graph", "--no-cuda-graph"])
+def test_a_step_waits_for_nothing(small_set, tmp_path, flag):
     """torch raises where a step would synchronise."""
     import torch.cuda
 
@@ -72,7 +79,8 @@ def test_a_captured_step_waits_for_nothing(small_set, tmp_path):
 
     Trainer._train_step = guarded
     try:
-        assert len(history(small_set, tmp_path / "run")) == 6
+        options = [flag, "--start-size", "None", "--checkpoint-minutes", "100"]
+        assert len(history(small_set, tmp_path / "run", *options)) == 6
     finally:
         Trainer._train_step = real
 
