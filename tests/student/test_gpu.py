@@ -100,3 +100,20 @@ def test_a_bad_batch_inside_a_graph_changes_nothing(small_set, tmp_path):
     finally:
         module.training_rows = real
     assert all(entry["skipped_batches"] == 1 for entry in entries)
+
+
+@pytest.mark.parametrize("loader", ["torch", "dali"])
+def test_a_streamed_set_feeds_a_captured_step(small_set, tmp_path, loader):
+    """Other threads use CUDA while the step of each size is captured."""
+    from neurogaze_fast.faces.load import load_faces
+    from neurogaze_fast.faces.write_shards import write_shards
+
+    if loader == "dali":
+        pytest.importorskip("nvidia.dali")
+    write_shards(load_faces("ferplus", small_set), tmp_path / "shards")
+    options = ["--size", "32", "--start-size", "16", "--workers", "2"]
+    resident = history(small_set, tmp_path / "resident", *options)
+    streamed = history(tmp_path / "shards", tmp_path / "run", *options, "--loader", loader)
+    assert [entry["size"] for entry in streamed] == [16, 16, 16, 24, 24, 32]
+    for a, b in zip(resident[:2], streamed[:2], strict=True):
+        assert b["train"]["ce"] == pytest.approx(a["train"]["ce"], rel=0.1)
