@@ -110,6 +110,8 @@ class Theirs:
 @pytest.mark.parametrize("extension", ["jpg", "png"])
 def test_loaders(benchmark, tmp_path, size, extension):
     drawn, votes = draw_faces("train", 1024)
+    shown = drawn.any((1, 2))  # the set has black images, which shards leave out
+    drawn, votes = drawn[shown], votes[shown]
     some = [np.asarray(Image.fromarray(i).resize((size, size))) for i in drawn]
     images = np.stack([some[n % len(some)] for n in range(IMAGES)])
     labels = np.resize(hard_labels(votes), IMAGES)

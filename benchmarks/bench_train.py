@@ -140,7 +140,7 @@ def test_training_step(benchmark, drawn, tmp_path, case):
     if DEVICE == "cuda":
         rivals["ours graph"] = Ours(faces, tmp_path, **shape)
         rivals["ours graph compiled"] = Ours(faces, tmp_path, **shape, compile=True)
-    steps = max(1, 128 // batch) if DEVICE == "cpu" else 20
+    steps = max(1, (128 if size < 224 else 24) // batch) if DEVICE == "cpu" else 20
     for rival in rivals.values():
         for _ in range(5 if DEVICE == "cuda" else 2):
             rival.step()

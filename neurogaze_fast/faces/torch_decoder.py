@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import signal
-import weakref
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
@@ -40,15 +38,11 @@ class TorchDecoder:
 
     def batches(self, faces: EncodedSplit, plan: Sequence[Tensor]) -> Generator[Tensor, None, None]:
         """See :class:`~neurogaze_fast.faces.stream.Decoder`; one iterator at a time."""
-        fresh = self._loader is None or self._faces is not faces
-        if fresh:
+        if self._loader is None or self._faces is not faces:
             self.close()
             self._faces, self._loader = faces, self._start(faces)
         self._plan.batches = plan
-        answers = iter(self._loader)
-        if fresh:  # after the workers have started: the last to register is the first to be called
-            atexit.register(_close, weakref.ref(self))
-        for answer in answers:
+        for answer in self._loader:
             if isinstance(answer, str):
                 raise DecodeFailed(answer)
             yield answer.to(self._device, non_blocking=True)
@@ -118,15 +112,11 @@ def _settle_in(worker: int) -> None:
     # Never collect garbage of the parent: objects that end threads when they go, as DALI's
     # pipelines do, would wait for ever for threads that a forked process does not have.
     gc.freeze()
-    # A terminal or scheduler signals the whole group; when to end is for the parent to say.
+    # A terminal or torchrun signals a whole group; when to end is for the parent to say, whose way
+    # at exit is SIGTERM, so that one must not be ignored.
+    os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _close(decoder: weakref.ref[TorchDecoder]) -> None:
-    alive = decoder()
-    if alive is not None:
-        alive.close()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_it_is(answer: Tensor | str) -> Tensor | str:

@@ -223,7 +223,7 @@ def test_workers_leave_the_parents_garbage_alone(faces):
 
 
 _SIGNALLED = """
-import multiprocessing, os, signal, sys, time
+import os, signal, sys, time
 import torch
 from pathlib import Path
 from neurogaze_fast.faces.folder import read_folder
@@ -232,9 +232,9 @@ faces = read_folder(Path(sys.argv[1]))["train"]
 decoder = TorchDecoder(torch.device("cpu"), 2)
 stream = decoder.batches(faces, list(torch.arange(200).remainder(8).split(4)))
 next(stream)
-for worker in multiprocessing.active_children():
-    os.kill(worker.pid, signal.SIGTERM)
-    os.kill(worker.pid, signal.SIGINT)
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: None)
+    os.killpg(0, number)
 time.sleep(0.2)
 print(sum(len(next(stream)) for _ in range(20)), flush=True)
 """
@@ -248,8 +248,34 @@ def test_signals_to_the_group_are_the_parents_to_answer(tmp_path):
         capture_output=True,
         text=True,
         timeout=60,
+        start_new_session=True,
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "80", "")
+
+
+_FAILING = """
+import sys
+import torch
+from dataclasses import replace
+from pathlib import Path
+from neurogaze_fast.faces.folder import read_folder
+from neurogaze_fast.faces.torch_decoder import TorchDecoder
+faces = read_folder(Path(sys.argv[1]))["train"]
+decoder = TorchDecoder(torch.device("cpu"), 2)
+try:
+    list(decoder.batches(faces, [torch.tensor([99])]))
+except IndexError as error:
+    kept = error  # with the frames that hold the loader
+print("over", flush=True)
+"""
+
+
+def test_an_error_in_a_worker_does_not_hold_up_the_end(tmp_path):
+    folder_split(tmp_path, 8)
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILING, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "over"), done.stderr
 
 
 def test_missing_dali_says_what_to_install(monkeypatch):
