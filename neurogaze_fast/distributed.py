@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +66,9 @@ class World:
     def leave(self) -> None:
         """Part from the other processes."""
         if self.size > 1 and dist.is_initialized():
+            # What still holds the group (DDP, in reference cycles) must go first: a group that goes
+            # while Python ends aborts the process now and then.
+            gc.collect()
             dist.destroy_process_group()
 
     def device(self, device: torch.device) -> torch.device:
@@ -94,7 +99,11 @@ class World:
         else:  # where torch has none
             synchronise_batch_norm(network)
         ids = [self.local_rank] if device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+        # Equal statistics need no sending; torch renamed the option that says so.
+        known = inspect.signature(DistributedDataParallel).parameters
+        new = "forward_sync_buffers"
+        unsent = {new if new in known else "broadcast_buffers": False}
+        return DistributedDataParallel(network, device_ids=ids, **unsent)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean of a tensor over the processes."""
