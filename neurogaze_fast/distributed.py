@@ -75,8 +75,8 @@ class World:
         """This process's own: the GPU of its number, or the CPU."""
         return torch.device("cuda", self.local_rank) if device.type == "cuda" else device
 
-    def share_batch(self, batch_size: int) -> int:
-        """This process's part of a global batch.
+    def share_batch(self, batch_size: int) -> None:
+        """Check that the processes can share a global batch.
 
         Raises:
             ConfigError: it cannot be shared out equally, or BatchNorm would see a single image.
@@ -86,7 +86,6 @@ class World:
                 f"--batch-size {batch_size} is the batch of all {self.size} processes together and "
                 f"cannot be shared out equally. Choose a multiple of {self.size}."
             )
-        return batch_size // self.size
 
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """`network` with gradients averaged, and statistics taken, over all processes."""

@@ -159,17 +159,27 @@ def _decoder(config: TrainConfig, device: torch.device) -> Decoder:
     from neurogaze_fast.faces.torch_decoder import TorchDecoder
 
     workers = config.workers or min(MOST_WORKERS, os.cpu_count() or 1)
-    installed = importlib.util.find_spec("nvidia.dali") is not None
-    if config.loader == "dali" or (installed and config.loader != "torch"):
+    if config.loader == "dali" or (config.loader != "torch" and _dali_installed()):
         return DaliDecoder(device, threads=workers)
     return TorchDecoder(device, workers=workers)
+
+
+def _dali_installed() -> bool:
+    try:
+        return importlib.util.find_spec("nvidia.dali") is not None
+    except ModuleNotFoundError:  # no package of NVIDIA's at all
+        return False
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on `device`."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    known = os.sysconf_names
+    if "SC_AVPHYS_PAGES" in known:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # macOS tells the whole memory only; half of it is a guess.
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def _size(count: float) -> str:
