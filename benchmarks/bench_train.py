@@ -27,6 +27,7 @@ from neurogaze_fast.faces.faceset import FaceSplit
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.synthetic import draw_faces
 from neurogaze_fast.prototypes.bank import demo_bank
+from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.loop import Trainer
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.resnet import ResNet
@@ -70,14 +71,15 @@ class Ours:
             amp=True, model=architecture, stem=stem, size=size, start_size=None,
             batch_size=batch, epochs=10_000, **options,
         )  # fmt: skip
-        bank, device = demo_bank(), torch.device(DEVICE)
-        rows = training_rows(faces, config, bank, device)
+        device = torch.device(DEVICE)
+        prototypes, cells = prototypes_and_cells(demo_bank(), config)
+        rows = training_rows(faces, config, cells, device)
         model = ResNet(architecture, stem=stem)
         objective = Objective(
             "b3",
             ObjectiveWeights.from_config(config),
             rows.class_weights,
-            torch.from_numpy(bank.prototypes),
+            torch.from_numpy(prototypes),
             model.width,
         )
         self.wait = 0.0

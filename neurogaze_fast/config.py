@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 from neurogaze_fast.artifacts import canonical_json, sha256_bytes
 from neurogaze_fast.errors import ConfigError
 
-Faces = Literal["ferplus", "demo", "folder", "shards"]
+Faces = Literal["ferplus", "affectnet", "ckplus", "manifest", "folder", "shards", "demo"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -50,7 +50,7 @@ class TrainConfig:
     data: Path | None = None
     """Folder of the face set (FERPlus: fer2013.csv + fer2013new.csv, or the PNG folders)."""
     faces: Faces | None = None
-    """Kind of face set; by default ferplus where --data is given, else demo."""
+    """Kind of face set; by default told from what lies in --data, else demo."""
     bank: Path | None = None
     """Prototype bank (.safetensors); without one a synthetic bank that knows no EEG is used."""
     out: Path | None = None
@@ -96,6 +96,11 @@ class TrainConfig:
     """Width of an emotion's target over the bank's cells, on the [-1, 1] scale."""
     hard_cells: bool = False
     """One cell per emotion as the target (surprise meets fear, anger meets contempt)."""
+    prototypes: Literal["bank", "random", "shuffled", "classes", "valence-arousal"] = "bank"
+    """What Proto-KD pulls towards: the bank, or a control: random directions, the bank in another
+    order, one direction for each emotion, or soft labels of valence and arousal alone."""
+    centre_bank: bool = False
+    """Subtract the bank's mean direction first."""
     geo_weight: float = 0.012
     """Weight of D-Geo."""
     variance_cap: float = 0.2
@@ -217,18 +222,29 @@ class EvaluateConfig:
     data: Path | None = None
     """Folder of the face set; by default the one the run was trained on."""
     faces: Faces | None = None
-    """Kind of face set; by default ferplus where --data is given, else the run's."""
-    split: Literal["train", "valid", "test"] = "valid"
-    """Split to score."""
+    """Kind of face set; by default told from what lies in --data, or the run's."""
+    split: Literal["train", "valid", "test", "all"] | None = None
+    """Split to score; by default valid, or all of another set that has no official split."""
+    out: Path | None = None
+    """Folder to write; by default RUN/evaluation/<kind>-<split>. An earlier evaluation of the same
+    model is replaced."""
+    verify: bool = False
+    """Compare the run with its fingerprint.json and score it again, instead of scoring a set;
+    --data then says where the set it was trained on lies now."""
     device: Device = "auto"
     """Where to compute."""
     batch_size: int = 512
     """Images at a time; does not change the result beyond rounding."""
     json: bool = False
-    """Print the scores as JSON instead of a table."""
+    """Print the scores (or the checks) as JSON instead of a table."""
 
     def __post_init__(self) -> None:
         require(self.batch_size > 0, "batch_size", self.batch_size, "more than 0")
+        if self.verify and (self.split is not None or self.out is not None):
+            raise ConfigError(
+                "--verify scores the splits that the run recorded and writes nothing: leave out "
+                "--split and --out."
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

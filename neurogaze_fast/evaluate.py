@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.evaluate RUN``: recompute a run's scores from its model file."""
+"""``python -m neurogaze_fast.evaluate RUN``: score a run's model, or verify the run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 
 from neurogaze_fast.config import EvaluateConfig
-from neurogaze_fast.errors import run_command
+from neurogaze_fast.errors import ArtifactError, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the command line, score, and print."""
-    run_command(lambda: evaluate(parse(argv)))
+    """Parse the command line, score or verify, and print."""
+    run_command(lambda: run(parse(argv)))
 
 
 def parse(argv: Sequence[str] | None = None) -> EvaluateConfig:
@@ -26,49 +26,66 @@ def parse(argv: Sequence[str] | None = None) -> EvaluateConfig:
     )
 
 
+def run(config: EvaluateConfig) -> dict[str, object] | None:
+    """Do what the options say: --verify, or score."""
+    return verify(config) if config.verify else evaluate(config)
+
+
 def evaluate(config: EvaluateConfig) -> dict[str, object]:
     """Score one split of a face set with a verified model; print a table or JSON; return it."""
-    from pathlib import Path
-
     from rich.console import Console
 
+    from neurogaze_fast.evaluation.evaluate_set import evaluate_set
+    from neurogaze_fast.evaluation.remarks import remarks
     from neurogaze_fast.evaluation.report import score_table
-    from neurogaze_fast.evaluation.scoring import score_split
-    from neurogaze_fast.faces.load import load_faces
-    from neurogaze_fast.student.inference import load_model, pick_device
+    from neurogaze_fast.evaluation.run_record import read_run
+    from neurogaze_fast.student.inference import pick_device
 
-    console = Console()
     device = pick_device(config.device)
-    model, facts = load_model(config.run)
-    kind, data = config.faces, config.data
-    if data is None and kind is None:
-        synthetic = facts["data"]["synthetic"]
-        kind, data = ("demo", None) if synthetic else ("ferplus", Path(facts["data"]["source"]))
-    faces = load_faces(kind, data)
-    scores, _, _ = score_split(
-        model.to(device),
-        faces,
-        config.split,
-        size=facts["size"],
-        device=device,
-        batch_size=config.batch_size,
-        flip=facts.get("flip", False),
-    )
-    metrics = {
-        config.split: scores,
-        "synthetic": faces.synthetic or facts["synthetic"],
-        "synthetic_bank": bool((facts.get("bank") or {}).get("synthetic", False)),
-        "selected": facts["selected"],
-    }
+    metrics, folder = evaluate_set(read_run(config.run), config, device)
     if config.json:
         print(json.dumps(metrics, indent=2, allow_nan=False))
         return metrics
+    console = Console()
     console.print(score_table(metrics))
-    if faces.sha256 == facts["data"]["sha256"]:
-        console.print("The set is the one the model was trained with (same pixels and votes).")
-    else:
-        console.print("[yellow]This is not the set the model was trained with.[/]")
+    for text in remarks(metrics):
+        console.print(f"* {text}", markup=False, highlight=False)
+    where = f"Written to {folder}\nReport: {folder / 'report.html'}"
+    console.print(where, soft_wrap=True, markup=False)
     return metrics
+
+
+def verify(config: EvaluateConfig) -> None:
+    """Compare a run with its fingerprint and print a line for each check.
+
+    Raises:
+        ArtifactError: something differs, or there is no fingerprint.
+    """
+    from dataclasses import asdict
+
+    from neurogaze_fast.evaluation.verify import verify_run
+    from neurogaze_fast.student.inference import pick_device
+
+    checks = []
+    for check in verify_run(
+        config.run,
+        device=pick_device(config.device),
+        batch_size=config.batch_size,
+        kind=config.faces,
+        data=config.data,
+    ):
+        checks.append(check)
+        if not config.json:
+            print(check, flush=True)
+    if config.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    different = [check.what for check in checks if check.result == "differs"]
+    if different:
+        raise ArtifactError(
+            f"{config.run} is not what its fingerprint says: {', '.join(different)} "
+            f"{'differs' if len(different) == 1 else 'differ'}. Restore it from a copy, or train "
+            "again."
+        )
 
 
 if __name__ == "__main__":

@@ -167,6 +167,9 @@ def _introduce(run: Any, console: Any) -> None:
     if facts["bank"] is not None:
         kind = "[yellow]synthetic, knows no EEG[/]" if facts["bank"]["synthetic"] else "from EEG"
         bank = f"bank {facts['bank']['sha256'][:12]} ({kind})"
+        if config.prototypes != "bank":
+            bank = f"[yellow]control: {config.prototypes} prototypes[/] in place of {bank}"
+        bank += ", centred" if config.centre_bank else ""
     console.print(
         f"faces: {escape(facts['data']['source'])} ({facts['data']['layout']}): {rows}; "
         f"{len(run.faces.duplicates)} images of valid and test also occur in train\n"

@@ -36,7 +36,8 @@ def test_run_folder_holds_everything(run):
     expected = {
         "config.json", "bank.safetensors", "bank.manifest.json", "model.safetensors",
         "model.manifest.json", "metrics.json", "history.json", "duplicates.csv", "curves.png",
-        "confusion.png", "bank.png", "report.html", "checkpoints", "tensorboard",
+        "confusion.png", "reliability.png", "circumplex.png", "bank.png", "report.html",
+        "fingerprint.json", "training_images.npy", "checkpoints", "tensorboard",
     }  # fmt: skip
     assert {p.name for p in run.iterdir()} == expected
     assert list((run / "tensorboard").glob("events.*"))
@@ -74,13 +75,15 @@ def test_report_is_one_file_that_needs_no_network(run):
     assert not re.search(r'(src|href)="(https?:)?//', text)
 
 
-def test_evaluate_reprints_the_same_scores(run, small_set, capsys):
-    evaluate_command.main([str(run), "--data", str(small_set), "--split", "valid", "--json"])
+def test_evaluate_reprints_the_same_scores(run, small_set, tmp_path, capsys):
+    where = ["--data", str(small_set), "--out", str(tmp_path / "out")]
+    evaluate_command.main([str(run), *where, "--split", "valid", "--json"])
     printed = json.loads(capsys.readouterr().out)
     saved = json.loads((run / "metrics.json").read_text())
     assert printed["valid"] == saved["valid"]
     evaluate_command.main([str(run)])  # the set is found again by itself
     assert "same pixels and votes" in capsys.readouterr().out
+    assert (run / "evaluation" / "ferplus-valid" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("variant", ["b0", "b1", "b2"])
@@ -171,11 +174,18 @@ def test_missing_split_is_refused_before_anything_is_written(drawn, tmp_path, ca
     assert not out.exists()
 
 
-def test_scores_without_training_images_know_no_duplicates(run, drawn, tmp_path, capsys):
+def test_a_set_without_training_images_is_compared_with_those_of_the_run(
+    run, drawn, tmp_path, capsys
+):
     images, votes, usage = drawn
-    data = write_set(tmp_path, images[80:], votes[80:], usage[80:])
-    evaluate_command.main([str(run), "--data", str(data), "--json"])
-    assert json.loads(capsys.readouterr().out)["valid"]["without_duplicates"] is None
+    images = images.copy()
+    images[100] = images[3]
+    data = write_set(tmp_path / "data", images[80:], votes[80:], usage[80:])
+    where = ["--data", str(data), "--out", str(tmp_path / "out")]
+    evaluate_command.main([str(run), *where, "--json"])
+    scores = json.loads(capsys.readouterr().out)["valid"]
+    assert scores["duplicates"] == {"known": True, "n": 1}
+    assert scores["without_duplicates"]["n"] == scores["n"] - 1
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ COMMANDS = {"train": TrainConfig, "evaluate": EvaluateConfig}
 TRAIN_FLAGS = """
 --data --faces --bank --out --resume --init --variant --recipe --model --stem --size --start-size
 --labels --class-weights --kd-teacher --kd-loss --kd-weight --kd-temperature --proto-weight --tau
---sigma --hard-cells --geo-weight --variance-cap --margin --geo-start --geo-end --label-smoothing
---epochs --batch-size --learning-rate --weight-decay --warmup --clip --ema --augment --flip --select
---loader --workers --cuda-graph --compile --amp --amp-dtype --device --threads --deterministic
---seed --checkpoint-minutes --log-every
+--sigma --hard-cells --prototypes --centre-bank --geo-weight --variance-cap --margin --geo-start
+--geo-end --label-smoothing --epochs --batch-size --learning-rate --weight-decay --warmup --clip
+--ema --augment --flip --select --loader --workers --cuda-graph --compile --amp --amp-dtype
+--device --threads --deterministic --seed --checkpoint-minutes --log-every
 """.split()
-EVALUATE_FLAGS = "--run --data --faces --split --device --batch-size --json".split()
+EVALUATE_FLAGS = "--run --data --faces --split --out --verify --device --batch-size --json".split()
 
 
 @pytest.mark.parametrize(

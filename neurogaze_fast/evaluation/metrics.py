@@ -20,6 +20,7 @@ import numpy as np
 
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
+from neurogaze_fast.evaluation.intervals import bootstrap_intervals, images_per_point, wilson
 
 FORMS = ("8way", "present_only", "present_only_labels")
 """The three forms, in the order in which they are shown."""
@@ -30,7 +31,9 @@ SUMMARY = ("accuracy", "macro_f1", "balanced_accuracy")
 _ALL = np.arange(len(EMOTIONS))
 
 
-def split_scores(logits: np.ndarray, labels: np.ndarray, duplicate: np.ndarray) -> dict[str, Any]:
+def split_scores(
+    logits: np.ndarray, labels: np.ndarray, duplicate: np.ndarray, *, draws: int = 0
+) -> dict[str, Any]:
     """Score one split, with and without the images that also occur in the training set.
 
     Absent classes: ``8way`` macro-F1 averages all eight classes and gives an absent one 0 (also
@@ -44,12 +47,15 @@ def split_scores(logits: np.ndarray, labels: np.ndarray, duplicate: np.ndarray) 
             Probabilities do as well: only their order matters.
         labels: [N] integer, 0..7.
         duplicate: [N] bool, True for an image that is byte-equal to one of the training set.
+        draws: bootstrap draws of the 95 % intervals (intervals.py); 0 leaves intervals out.
 
     Returns:
         ``{FORM: {"accuracy", "macro_f1", "balanced_accuracy", "recall": {emotion: ...}}, "n",
-        "present": [emotion, ...], "without_duplicates": {the same keys}}``, fractions as plain
-        floats, ready for JSON. The classes of ``without_duplicates`` are those which still occur
-        there; it is None when every image is a duplicate.
+        "present": [emotion, ...], "n_by_emotion": {emotion: ...}, "without_duplicates": {the same
+        keys}}``, fractions as plain floats, ready for JSON. The classes of ``without_duplicates``
+        are those which still occur there; it is None when every image is a duplicate. With `draws`
+        each form also holds ``"intervals": {score: [low, high]}`` and ``"recall_intervals":
+        {emotion: [low, high]}`` (Wilson), and beside ``n`` is ``"images_per_macro_f1_point"``.
 
     Raises:
         DataError: empty input, shapes or dtypes that do not fit, a label outside 0..7, or a logit
@@ -62,9 +68,11 @@ def split_scores(logits: np.ndarray, labels: np.ndarray, duplicate: np.ndarray) 
             f"duplicate must be bool[{len(labels)}], one flag per image, "
             f"but it is {duplicate.dtype}{list(duplicate.shape)}."
         )
-    scores = _scores(logits, labels)
+    scores = _scores(logits, labels, draws)
     fresh = ~duplicate
-    scores["without_duplicates"] = _scores(logits[fresh], labels[fresh]) if fresh.any() else None
+    scores["without_duplicates"] = (
+        _scores(logits[fresh], labels[fresh], draws) if fresh.any() else None
+    )
     return scores
 
 
@@ -78,10 +86,8 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Raises:
         DataError: as :func:`split_scores`.
     """
-    from sklearn.metrics import confusion_matrix
-
     logits, labels = _checked(logits, labels)
-    return confusion_matrix(labels, logits.argmax(axis=1), labels=_ALL).astype(np.int64)
+    return _count(logits.argmax(axis=1), labels)
 
 
 def vote_ceiling(votes: np.ndarray, *, draws: int = 20, seed: int = 0) -> dict[str, float]:
@@ -120,7 +126,7 @@ def vote_ceiling(votes: np.ndarray, *, draws: int = 20, seed: int = 0) -> dict[s
     results = []
     for _ in range(draws):
         labels = rng.multinomial(voters, votes / voters[:, None]).argmax(axis=1)
-        form = _form(oracle, labels, averaged=_ALL)
+        form = _form(oracle, labels)
         results.append([form[name] for name in SUMMARY])
     return dict(zip(SUMMARY, np.mean(results, axis=0).tolist(), strict=True))
 
@@ -156,22 +162,29 @@ def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return logits, labels.astype(np.int64)
 
 
-def _scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The three forms, n and present, of checked input."""
+def _scores(logits: np.ndarray, labels: np.ndarray, draws: int) -> dict[str, Any]:
+    """The three forms and what was counted, of checked input."""
     present = np.unique(labels)
     anything = logits.argmax(axis=1)
     restricted = present[logits[:, present].argmax(axis=1)]
-    return {
-        "8way": _form(anything, labels, averaged=_ALL),
-        "present_only": _form(restricted, labels, averaged=present),
-        "present_only_labels": _form(anything, labels, averaged=present),
+    counts = np.bincount(labels, minlength=len(EMOTIONS))
+    scores: dict[str, Any] = {
+        "8way": _form(anything, labels, draws=draws),
+        "present_only": _form(restricted, labels, present_only=True, draws=draws),
+        "present_only_labels": _form(anything, labels, present_only=True, draws=draws),
         "n": len(labels),
         "present": [EMOTIONS[index] for index in present],
+        "n_by_emotion": {EMOTIONS[index]: int(counts[index]) for index in present},
     }
+    if draws:
+        scores["images_per_macro_f1_point"] = images_per_point(_count(anything, labels))
+    return scores
 
 
-def _form(predicted: np.ndarray, labels: np.ndarray, averaged: np.ndarray) -> dict[str, Any]:
-    """One form: macro-F1 over the classes `averaged`, recalls over the classes that occur."""
+def _form(
+    predicted: np.ndarray, labels: np.ndarray, *, present_only: bool = False, draws: int = 0
+) -> dict[str, Any]:
+    """One form: macro-F1 over all classes or those that occur, recalls over those that occur."""
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
     # zero_division also silences the warning about classes that were never met or predicted.
@@ -179,9 +192,23 @@ def _form(predicted: np.ndarray, labels: np.ndarray, averaged: np.ndarray) -> di
         labels, predicted, labels=_ALL, average=None, zero_division=0
     )
     occurs = np.flatnonzero(support)
-    return {
+    form: dict[str, Any] = {
         "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(f1[averaged].mean()),
+        "macro_f1": float(f1[occurs if present_only else _ALL].mean()),
         "balanced_accuracy": float(recall[occurs].mean()),
         "recall": {EMOTIONS[index]: float(recall[index]) for index in occurs},
     }
+    if draws:
+        matrix = _count(predicted, labels)
+        bounds = bootstrap_intervals(matrix, present_only=present_only, draws=draws)
+        form["intervals"] = dict(zip(SUMMARY, bounds.tolist(), strict=True))
+        form["recall_intervals"] = {
+            EMOTIONS[index]: list(wilson(int(matrix[index, index]), int(support[index])))
+            for index in occurs
+        }
+    return form
+
+
+def _count(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    cells = np.bincount(labels * len(_ALL) + predicted, minlength=len(_ALL) ** 2)
+    return cells.reshape(len(_ALL), len(_ALL))

@@ -6,8 +6,7 @@ and printed. Every string that comes from outside (names, paths, options) is esc
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from neurogaze_fast.artifacts import atomic_write
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
+from neurogaze_fast.evaluation.html import (
+    flatten,
+    page,
+    paragraphs,
+    picture,
+    section,
+    table_html,
+    values_html,
+)
 from neurogaze_fast.evaluation.metrics import FORMS, SUMMARY
+from neurogaze_fast.evaluation.remarks import INTERVALS, remarks
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +44,7 @@ _SCORE_NAMES = {
     "macro_f1": "macro-F1",
     "balanced_accuracy": "balanced accuracy",
 }
-_Row = tuple[str, str, dict[str, Any] | None]  # split, part of it, scores (None: nothing left)
+Row = tuple[str, str, dict[str, Any] | None]  # split, part of it, scores (None: nothing left)
 _FORM_NOTE = (
     "8-way: argmax over all eight emotions, macro-F1 over all eight (an absent one counts 0). "
     "Present only: argmax and averages over the emotions that occur in the split. Present only "
@@ -46,32 +55,18 @@ _FORM_NOTE = (
 _PICTURES = (
     ("curves.png", "Learning curves", "Losses, valid scores, learning rate and speed by epoch."),
     ("confusion.png", "Confusion", "Per cent of each true class by predicted class, with counts."),
+    (
+        "reliability.png",
+        "Calibration",
+        "Accuracy against confidence, before and after temperature scaling, with counts.",
+    ),
+    (
+        "circumplex.png",
+        "Valence and arousal",
+        "Where faces are read out to lie, by true emotion; means, and the emotions' places.",
+    ),
     ("bank.png", "Prototype bank", "EEG windows per valence/arousal cell, and the emotions."),
 )
-_STYLE = """
-:root { color-scheme: light dark; --text: #1a1a1a; --page: #fff; --line: #ccc; --soft: #f3f3f3; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6e6e6; --page: #161616; --line: #444; --soft: #232323; } }
-body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--page);
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: .5rem 0; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .7rem; text-align: left;
-  vertical-align: top; }
-thead th { background: var(--soft); } tbody th { font-weight: normal; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-table.values td { font-family: ui-monospace, monospace; font-size: .85rem;
-  overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); }
-figure { margin: 0; } figcaption, .note { font-size: .87rem; opacity: .85; }
-.synthetic { background: #b30000; color: #fff; font-weight: bold; font-size: 1.15rem;
-  padding: .9rem 1.1rem; border: 3px solid #ffd000; print-color-adjust: exact;
-  -webkit-print-color-adjust: exact; }
-@media print { :root { --text: #000; --page: #fff; --line: #999; --soft: #eee; }
-  body { max-width: none; margin: 0; font-size: 11px; } .scroll { overflow: visible; }
-  figure, tr { break-inside: avoid; } h2 { break-after: avoid; } }
-"""
 
 
 def write_report(
@@ -81,14 +76,15 @@ def write_report(
     metrics: dict[str, Any],
     history: Sequence[dict[str, Any]],
     provenance: dict[str, Any],
+    title: str | None = None,
 ) -> Path:
-    """Write ``report.html`` into the folder of a run.
+    """Write ``report.html`` into the folder of a run, or of a set it was scored on.
 
-    The pictures are those found in `run`: curves.png, confusion.png and bank.png with a caption
-    each, any further ``*.png`` after them by name.
+    The pictures are those found in `run`: the known ones with a caption each, any further
+    ``*.png`` after them by name.
 
     Args:
-        run: folder of the run.
+        run: the folder.
         config: options of the run; nested objects become dotted names.
         metrics: ``{SPLIT: metrics.split_scores(...), ..., "synthetic": bool, "selected": {"epoch",
             "by", "on"}, "last": {SPLIT: ...}}``; `selected` and `last` may be missing. A split
@@ -96,6 +92,7 @@ def write_report(
             say that the prototypes were made up.
         history: the entries :func:`plots.plot_curves` takes; may be empty.
         provenance: hashes and environment; nested objects become dotted names.
+        title: of the page; by default made of the folder's name.
 
     Returns:
         The path of the page.
@@ -103,30 +100,27 @@ def write_report(
     Raises:
         DataError: metrics that do not say whether the data were synthetic, or hold no split.
     """
-    rows = _rows(metrics)
-    title = f"NeuroGaze run {Path(run).resolve().name}"
+    rows = score_rows(metrics)
+    title = title or f"NeuroGaze run {Path(run).resolve().name}"
     body = [f"<h1>{escape(title)}</h1>"]
     if metrics["synthetic"]:
         body.append(f'<p class="synthetic" role="alert">{escape(SYNTHETIC)}.</p>')
     if metrics.get("synthetic_bank"):
         body.append(f'<p class="synthetic">{escape(SYNTHETIC_BANK)}.</p>')
-    body.append(_section("Scores", _score_html(rows) + _notes(metrics, history)))
-    body.append(_section("Recall by emotion", _recall_html(rows)))
-    body += [_picture(path, heading, caption) for path, heading, caption in _pictures(Path(run))]
+    notes = [_FORM_NOTE, INTERVALS, *remarks(metrics)]
     if history:
-        body.append(_section("Epochs", _history_html(history)))
-    body.append(_section("Configuration", _values_html(config)))
-    body.append(_section("Hashes and environment", _values_html(provenance)))
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+        seconds = sum(entry.get("seconds") or 0 for entry in history)
+        notes.append(f"{len(history)} epochs took {seconds:,.1f} s.")
+    body.append(section("Scores", _score_html(rows) + paragraphs(notes)))
+    body.append(section("Recall by emotion", _recall_html(rows)))
+    body += [picture(path, heading, caption) for path, heading, caption in _pictures(Path(run))]
+    if history:
+        body.append(section("Epochs", _history_html(history)))
+    body.append(section("Configuration", values_html(config)))
+    body.append(section("Hashes and environment", values_html(provenance)))
     path = Path(run) / "report.html"
     # A file name may hold bytes that are no UTF-8: show them rather than fail after training.
-    atomic_write(path, page.encode("utf-8", errors="backslashreplace"))
+    atomic_write(path, page(title, body).encode("utf-8", errors="backslashreplace"))
     return path
 
 
@@ -146,7 +140,7 @@ def score_table(metrics: dict[str, Any]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    rows = _rows(metrics)
+    rows = score_rows(metrics)
     columns = [("8way", score) for score in SUMMARY]
     for form in FORMS[1:]:
         columns += [
@@ -172,8 +166,12 @@ def score_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
-def _rows(metrics: dict[str, Any]) -> list[_Row]:
-    """Every split, itself, without duplicates, and its vote ceiling where that was estimated."""
+def score_rows(metrics: dict[str, Any]) -> list[Row]:
+    """Every split, itself, without duplicates, and its vote ceiling where that was estimated.
+
+    Raises:
+        DataError: metrics that do not say whether the data were synthetic, or hold no split.
+    """
     if not isinstance(metrics.get("synthetic"), bool):
         raise DataError(
             "metrics must say whether the data were synthetic (true or false): without that a "
@@ -183,7 +181,7 @@ def _rows(metrics: dict[str, Any]) -> list[_Row]:
     if not splits:
         raise DataError("metrics holds no scored split, so there is nothing to report.")
     splits |= {f"{name} (last)": scores for name, scores in metrics.get("last", {}).items()}
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for name, scores in splits.items():
         rows.append((name, "", scores))
         rows.append((name, "no duplicates", scores["without_duplicates"]))
@@ -192,102 +190,60 @@ def _rows(metrics: dict[str, Any]) -> list[_Row]:
     return rows
 
 
-def _percent(fraction: float | None) -> str:
-    return "" if fraction is None else f"{100 * fraction:.2f}"
+def _percent(fraction: float | None, bounds: Sequence[float] | None = None) -> str:
+    """Per cent, with its interval where there is one; the brackets stay on one line."""
+    if fraction is None:
+        return ""
+    text = f"{100 * fraction:.2f}"
+    return f"{text} [{100 * bounds[0]:.1f},\u00a0{100 * bounds[1]:.1f}]" if bounds else text
 
 
-def _section(heading: str, content: str) -> str:
-    return f"<section>\n<h2>{escape(heading)}</h2>\n{content}\n</section>"
-
-
-def _table_html(head: Sequence[str], rows: Iterable[Sequence[str]], labels: int = 1) -> str:
-    """A table of text cells, all escaped here; the first `labels` columns are not numbers."""
-    lines = ['<div class="scroll"><table>', "<thead><tr>"]
-    lines += [f'<th scope="col">{escape(cell)}</th>' for cell in head]
-    lines.append("</tr></thead>\n<tbody>")
-    for row in rows:
-        cells = [f'<th scope="row">{escape(row[0])}</th>']
-        cells += [f"<td>{escape(cell)}</td>" for cell in row[1:labels]]
-        cells += [f'<td class="number">{escape(cell)}</td>' for cell in row[labels:]]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return "\n".join([*lines, "</tbody></table></div>"])
-
-
-def _score_html(rows: Sequence[_Row]) -> str:
+def _score_html(rows: Sequence[Row]) -> str:
     """Three lines per row, one per form."""
     lines = []
     for split, part, scores in rows:
         name = f"{split}, {part}" if part else split
         if scores is None:
-            lines.append(
-                [name, "none left, or no training images to compare with", "0", "", "", ""]
-            )
+            lines.append([name, "none left, or not known which they are", "0", "", "", ""])
             continue
         for form in (form for form in FORMS if form in scores):
             label = _FORM_NAMES[form]
             if form != "8way":
                 label += f", {len(scores['present'])} of {len(EMOTIONS)}"
-            numbers = [_percent(scores[form][score]) for score in SUMMARY]
+            bounds = scores[form].get("intervals", {})
+            numbers = [_percent(scores[form][score], bounds.get(score)) for score in SUMMARY]
             lines.append([name, label, str(scores.get("n", "")), *numbers])
     head = ["split", "form", "n", *(f"{_SCORE_NAMES[score]}, %" for score in SUMMARY)]
-    return _table_html(head, lines, labels=2)
+    return table_html(head, lines, labels=2)
 
 
-def _recall_html(rows: Sequence[_Row]) -> str:
+def _recall_html(rows: Sequence[Row]) -> str:
     """Recall of each emotion in per cent, 8-way and, where it differs, present-only."""
     lines = []
     for split, part, scores in rows:
         if scores is None or "recall" not in scores["8way"]:
             continue
+        if counts := scores.get("n_by_emotion"):
+            numbers = [str(counts.get(emotion, 0)) for emotion in EMOTIONS]
+            lines.append([f"{split}, {part}" if part else split, "images", *numbers])
         for form in ("8way", "present_only"):
             recall = scores[form]["recall"]
-            cells = [_percent(recall[e]) if e in recall else "absent" for e in EMOTIONS]
+            bounds = scores[form].get("recall_intervals", {})
+            cells = [
+                _percent(recall[e], bounds.get(e)) if e in recall else "absent" for e in EMOTIONS
+            ]
             if form == "8way" or recall != scores["8way"]["recall"]:
                 lines.append([f"{split}, {part}" if part else split, _FORM_NAMES[form], *cells])
-    return _table_html(["split", "form", *EMOTIONS], lines, labels=2)
-
-
-def _notes(metrics: dict[str, Any], history: Sequence[dict[str, Any]]) -> str:
-    notes = [_FORM_NOTE]
-    if selected := metrics.get("selected"):
-        note = f"The weights are those of epoch {selected['epoch']}, "
-        if selected["by"] == "last":
-            notes.append(note + "the last: nothing was chosen on a scored split.")
-        else:
-            notes.append(
-                f"{note}chosen by {selected['by']} on {selected['on']}: the scores on "
-                f"{selected['on']} flatter the model a little for it."
-            )
-    if history:
-        seconds = sum(entry.get("seconds") or 0 for entry in history)
-        notes.append(f"{len(history)} epochs took {seconds:,.1f} s.")
-    return "\n".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    return table_html(["split", "form", *EMOTIONS], lines, labels=2)
 
 
 def _history_html(history: Sequence[dict[str, Any]]) -> str:
     """Every number of every epoch, folded away: the learning curves as text."""
-    flat = [dict(_flatten(entry)) for entry in history]
+    flat = [dict(flatten(entry)) for entry in history]
     head = list(dict.fromkeys(name for entry in flat for name in entry))
     values = [[entry.get(name, "") for name in head] for entry in flat]
     rows = [[f"{v:.5g}" if isinstance(v, float) else str(v) for v in row] for row in values]
-    return f"<details><summary>as a table</summary>\n{_table_html(head, rows)}\n</details>"
-
-
-def _values_html(values: dict[str, Any]) -> str:
-    rows = [
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>\n'
-        for name, value in _flatten(values)
-    ]
-    return f'<table class="values"><tbody>\n{"".join(rows)}</tbody></table>'
-
-
-def _flatten(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, leaf) of a nested object; lists are leaves."""
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return f"<details><summary>as a table</summary>\n{table_html(head, rows)}\n</details>"
 
 
 def _pictures(run: Path) -> Iterator[tuple[Path, str, str]]:
@@ -298,10 +254,3 @@ def _pictures(run: Path) -> Iterator[tuple[Path, str, str]]:
             yield run / name, heading, caption
     others = (path for path in sorted(run.glob("*.png")) if path.name not in known)
     yield from ((path, path.stem.replace("_", " "), path.name) for path in others)
-
-
-def _picture(path: Path, heading: str, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    image = f'<img alt="{escape(heading)}" src="data:image/png;base64,{data}">'
-    note = f"<figcaption>{escape(caption)}</figcaption>"
-    return _section(heading, f"<figure>{image}{note}</figure>")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,49 @@ import torch
 from torch import nn
 
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.evaluation.metrics import SUMMARY, split_scores, vote_ceiling
-from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.evaluation.calibration import Scaling, calibration, probabilities
+from neurogaze_fast.evaluation.circumplex import expected_va, va_scores
+from neurogaze_fast.evaluation.intervals import DRAWS
+from neurogaze_fast.evaluation.metrics import SUMMARY, confusion, split_scores, vote_ceiling
+from neurogaze_fast.evaluation.plots import plot_confusion
+from neurogaze_fast.evaluation.score_plots import plot_circumplex, plot_reliability
+from neurogaze_fast.evaluation.training_images import TrainingImages
+from neurogaze_fast.faces.faceset import FaceRows, FaceSet
 from neurogaze_fast.faces.labels import NUM_EMOTIONS, hard_labels
 from neurogaze_fast.student.inference import predict_logits
 
 
-def score_split(
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answered for the images of one split that have an emotion label."""
+
+    split: str
+    logits: np.ndarray
+    """float32 [N, 8]."""
+    labels: np.ndarray
+    """int64 [N], by the argmax rule."""
+    part: FaceRows
+    """The whole split; row i of the others is row ``index[i]`` of it."""
+    index: np.ndarray
+    """int64 [N]."""
+
+    @property
+    def annotated(self) -> np.ndarray | None:
+        """float32 [N, 2]: valence and arousal as annotated, NaN where not; None if nowhere."""
+        values = getattr(self.part, "valence_arousal", None)
+        return None if values is None else np.asarray(values)[self.index]
+
+
+@dataclass(frozen=True)
+class ScoredSplit:
+    """Predictions, their scores, and what calibration divided their logits by."""
+
+    predictions: Predictions
+    scores: dict[str, Any]
+    divisor: np.ndarray | float | None
+
+
+def predict_split(
     model: nn.Module,
     faces: FaceSet,
     split: str,
@@ -25,8 +63,8 @@ def score_split(
     device: torch.device,
     batch_size: int = 512,
     flip: bool = False,
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """(scores as in metrics.json, logits [N, 8], labels [N]) of a split under the argmax rule.
+) -> Predictions:
+    """Logits and labels of a split under the argmax rule.
 
     Always float32 without autocast, whatever the model was trained in.
 
@@ -42,12 +80,62 @@ def score_split(
     logits = predict_logits(
         model, part.images[index], size=size, device=device, batch_size=batch_size, flip=flip
     )
-    labels = hard_labels(part.votes[index])
-    scores = split_scores(logits, labels, faces.is_duplicate(split)[index])
-    if "train" not in faces.splits:
+    return Predictions(split, logits, hard_labels(part.votes[index]), part, index)
+
+
+def score(
+    predictions: Predictions, training: TrainingImages, scaling: Scaling, *, draws: int = DRAWS
+) -> ScoredSplit:
+    """Every score of a split, as it stands in metrics.json.
+
+    Beside :func:`metrics.split_scores`: ``duplicates`` (how many of the images are training images,
+    if that is known), ``calibration``, ``valence_arousal`` (None where nothing is annotated), and
+    ``vote_ceiling`` where the labels are votes of people who sometimes disagree.
+
+    Args:
+        predictions: of the split; training: the images the model was trained with; scaling: where
+            the temperature comes from; draws: of the bootstrap, 0 for no intervals.
+    """
+    logits, labels = predictions.logits, predictions.labels
+    duplicate, counted = training.among(predictions.part, predictions.index)
+    scores = split_scores(logits, labels, duplicate, draws=draws)
+    if not counted["known"]:
         scores["without_duplicates"] = None  # nothing to compare with
-    scores["vote_ceiling"] = vote_ceiling(part.votes[index][:, :NUM_EMOTIONS])
-    return scores, logits, labels
+    scores["duplicates"] = counted
+    votes = predictions.part.votes[predictions.index][:, :NUM_EMOTIONS]
+    if (np.count_nonzero(votes, axis=1) > 1).any():  # one label an image says nothing about raters
+        scores["vote_ceiling"] = vote_ceiling(votes)
+    scores["calibration"], divisor = calibration(logits, labels, scaling)
+    read_out = expected_va(probabilities(logits))
+    scores["valence_arousal"] = va_scores(read_out, predictions.annotated)
+    return ScoredSplit(predictions, scores, divisor)
+
+
+def scaling_of(split: str, temperature: float | None) -> Scaling:
+    """How a split of the set trained on is scaled: never with what was fitted on its own images.
+
+    Args:
+        temperature: fitted on valid; only splits other than valid use it.
+    """
+    if split in ("valid", "all"):
+        words = f"each of two halves of {split} scaled with what was fitted on the other"
+        return Scaling(words, cross_fit=True)
+    return Scaling("fitted on valid", temperature)
+
+
+def draw_split(scored: ScoredSplit, folder: Path, title: str, suffix: str = "") -> None:
+    """Write confusion, reliability and circumplex of a split as ``NAME{suffix}.png``."""
+    logits, labels = scored.predictions.logits, scored.predictions.labels
+    plot_confusion(confusion(logits, labels), folder / f"confusion{suffix}.png", title)
+    plot_reliability(
+        logits,
+        labels,
+        scored.divisor,
+        scored.scores["calibration"],
+        folder / f"reliability{suffix}.png",
+    )
+    read_out = expected_va(probabilities(logits))
+    plot_circumplex(read_out, labels, folder / f"circumplex{suffix}.png", title)
 
 
 def validator(
@@ -55,7 +143,7 @@ def validator(
 ) -> Callable[[nn.Module, int], dict[str, float]]:
     """A function (model, image size) -> the 8-way scores on valid, for the end of each epoch.
 
-    Quicker than :func:`score_split`: in the training's own precision, summary scores only.
+    Quicker than :func:`score`: in the training's own precision, summary scores only.
 
     Raises:
         DataError: there is no valid split, or no labelled image in it.

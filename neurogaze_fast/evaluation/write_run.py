@@ -1,4 +1,4 @@
-"""Everything a finished run leaves beside its model: metrics, plots, duplicates, report."""
+"""Everything a finished run leaves beside its model: metrics, plots, fingerprint, report."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.artifacts import atomic_write, sha256_file
-from neurogaze_fast.evaluation.metrics import confusion
-from neurogaze_fast.evaluation.plots import plot_bank, plot_confusion, plot_curves
+from neurogaze_fast.config import to_dict
+from neurogaze_fast.evaluation.calibration import fit_temperature
+from neurogaze_fast.evaluation.fingerprint import SWITCHES, write_fingerprint
+from neurogaze_fast.evaluation.plots import plot_bank, plot_curves
 from neurogaze_fast.evaluation.report import write_report
-from neurogaze_fast.evaluation.scoring import score_split
+from neurogaze_fast.evaluation.run_record import METRICS_FILE
+from neurogaze_fast.evaluation.scoring import draw_split, predict_split, scaling_of, score
+from neurogaze_fast.evaluation.training_images import TrainingImages, save_training_images
 from neurogaze_fast.student.inference import MODEL_FILE, load_model
 
 if TYPE_CHECKING:
@@ -25,29 +29,35 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     """
     folder, faces = run.folder, run.faces
     model, facts = load_model(folder)
-    model = model.to(run.device)
     history = run.trainer.history
+    how: dict[str, Any] = {"size": facts["size"], "device": run.device, "flip": facts["flip"]}
+    model = model.to(run.device)
+    found = {
+        split: predict_split(model, faces, split, **how)
+        for split in ("valid", "test")
+        if split in faces.splits
+    }
+    temperature = fit_temperature(found["valid"].logits, found["valid"].labels)
+    training = TrainingImages.of_split(faces["train"])
     metrics: dict[str, Any] = {}
-    for split in ("valid", "test"):
-        if split not in faces.splits:
-            continue
-        scores, logits, labels = score_split(
-            model, faces, split, size=facts["size"], device=run.device, flip=facts["flip"]
-        )
-        metrics[split] = scores
-        name = "confusion.png" if split == "valid" else f"confusion_{split}.png"
-        plot_confusion(confusion(logits, labels), folder / name, f"{split}, {len(labels)} images")
+    for split, predictions in found.items():
+        scored = score(predictions, training, scaling_of(split, temperature))
+        metrics[split] = scored.scores
+        title = f"{split}, {len(predictions.labels)} images"
+        draw_split(scored, folder, title, "" if split == "valid" else f"_{split}")
     if facts["selected"]["epoch"] != len(history):
-        last, _, _ = score_split(
-            run.trainer.scored_model, faces, "valid", size=facts["size"], device=run.device,
-            flip=facts["flip"],
-        )  # fmt: skip
-        metrics["last"] = {"valid": last}
+        last = predict_split(run.trainer.scored_model, faces, "valid", **how)
+        metrics["last"] = {"valid": score(last, training, scaling_of("valid", None)).scores}
     metrics["synthetic"] = facts["synthetic"]
     metrics["synthetic_bank"] = run.bank is not None and run.bank.synthetic
     metrics["selected"] = facts["selected"]
     metrics["model_sha256"] = sha256_file(folder / MODEL_FILE)
-    _write_json(folder / "metrics.json", metrics)
+    metrics["temperature"] = temperature
+    metrics["training_images"] = save_training_images(folder, faces["train"])
+    metrics["data"] = {"sha256": facts["data"]["sha256"]}
+    _write_json(folder / METRICS_FILE, metrics)
+    switches = {name: value for name, value in to_dict(run.config).items() if name in SWITCHES}
+    fingerprint = write_fingerprint(folder, facts, switches, run.device.type)
     _write_json(folder / "history.json", history)
     plot_curves(history, folder / "curves.png", best=facts["selected"]["epoch"])
     if run.bank is not None:
@@ -59,7 +69,7 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
         config=json.loads((folder / "config.json").read_text())["config"],
         metrics=metrics,
         history=history,
-        provenance=facts,
+        provenance={**facts, "fingerprint_sha256": fingerprint},
     )
     return metrics
 

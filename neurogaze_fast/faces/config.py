@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from neurogaze_fast.config import Faces
 from neurogaze_fast.errors import ConfigError
-
-FaceKind = Literal["ferplus", "folder", "shards", "demo"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class PrepareShardsConfig:
 
     data: Path | None = None
     """Folder of the face set; without one the demo set."""
-    faces: FaceKind | None = None
+    faces: Faces | None = None
     """Kind of face set; by default told from what lies in --data, else demo."""
     side: int | None = None
     """Resize images to this many pixels each way; needed where they differ in size."""

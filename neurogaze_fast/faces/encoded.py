@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ import numpy as np
 
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.decode import CorruptImage, decode_grey
-from neurogaze_fast.faces.faceset import FaceRows, hash_image
+from neurogaze_fast.faces.faceset import FaceRows, hash_image, joined_affect
 
 
 class EncodedSource(Protocol):
@@ -28,6 +29,24 @@ class EncodedSource(Protocol):
 
     def where(self, position: int) -> str:
         """The file an image lies in, for messages."""
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedSource:
+    """Several sources as one; position i is image ``places[i]`` of ``sources[which[i]]``."""
+
+    sources: tuple[EncodedSource, ...]
+    which: np.ndarray
+    places: np.ndarray
+    """int64 [N] each."""
+
+    def read(self, position: int) -> np.ndarray:
+        """uint8 [n]: one image's bytes."""
+        return self.sources[self.which[position]].read(int(self.places[position]))
+
+    def where(self, position: int) -> str:
+        """The file it lies in."""
+        return self.sources[self.which[position]].where(int(self.places[position]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +66,7 @@ class EncodedSplit(FaceRows):
     """Every image is known to be side x side and upright already: none needs resizing."""
     known_hashes: np.ndarray | None = None
     """V16 [N]: hashes of the decoded pixels, where they were recorded."""
+    valence_arousal: np.ndarray | None = None
 
     def read(self, row: int) -> np.ndarray:
         """uint8 [n]: the encoded bytes of one row (do not write to them).
@@ -76,8 +96,36 @@ class EncodedSplit(FaceRows):
         index = np.asarray(index, dtype=np.int64)
         picked = ("votes", "names", "rows", "positions")
         arrays = {name: getattr(self, name)[index] for name in picked}
-        hashes = None if self.known_hashes is None else self.known_hashes[index]
-        return replace(self, **arrays, known_hashes=hashes)
+        for name in ("known_hashes", "valence_arousal"):
+            array = getattr(self, name)
+            arrays[name] = None if array is None else array[index]
+        return replace(self, **arrays)
+
+    @classmethod
+    def joined(
+        cls, name: str, parts: Sequence[EncodedSplit], *, names: np.ndarray, rows: np.ndarray
+    ) -> EncodedSplit:
+        """The rows of `parts`, brought to the first one's side; no image is read."""
+        side = parts[0].side
+        same = all(part.side == side for part in parts)
+        hashed = same and all(part.known_hashes is not None for part in parts)
+        lengths = [len(part) for part in parts]
+        return EncodedSplit(
+            name=name,
+            votes=np.concatenate([part.votes for part in parts]),
+            names=names,
+            rows=rows,
+            source=JoinedSource(
+                tuple(part.source for part in parts),
+                np.repeat(np.arange(len(parts)), lengths),
+                np.concatenate([part.positions for part in parts]),
+            ),
+            positions=np.arange(sum(lengths)),
+            side=side,
+            sized=same and all(part.sized for part in parts),
+            known_hashes=np.concatenate([part.known_hashes for part in parts]) if hashed else None,
+            valence_arousal=joined_affect(parts),
+        )
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -124,3 +172,4 @@ class EncodedSplit(FaceRows):
         digest.update("\n".join(map(str, self.names)).encode())
         digest.update(np.ascontiguousarray(self.pixel_hashes).tobytes())
         digest.update(np.ascontiguousarray(self.votes))
+        self._add_affect(digest)

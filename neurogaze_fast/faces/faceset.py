@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.labels import apply_rule
 
 SPLITS = ("train", "valid", "test")
+WHOLE = "all"
+"""Name of the union of the splits."""
 
 
 class FaceRows(ABC):
@@ -31,6 +35,8 @@ class FaceRows(ABC):
     """uint8 [N, H, W], grey."""
     pixel_hashes: np.ndarray
     """V16 [N]: equal for equal images of one set."""
+    valence_arousal: np.ndarray | None = None
+    """float32 [N, 2] on [-1, 1], NaN where not annotated; None where no image is."""
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -44,9 +50,20 @@ class FaceRows(ABC):
     def subset(self, index: np.ndarray) -> Self:
         """The rows `index` int64 [M] picks, in its order."""
 
+    @classmethod
+    @abstractmethod
+    def joined(
+        cls, name: str, parts: Sequence[Self], *, names: np.ndarray, rows: np.ndarray
+    ) -> Self:
+        """The rows of `parts` one after the other, called `name`, with these names and rows."""
+
     @abstractmethod
     def add_to(self, digest: hashlib._Hash) -> None:
         """Feed what identifies the rows to a hash (see :attr:`FaceSet.sha256`)."""
+
+    def _add_affect(self, digest: hashlib._Hash) -> None:
+        if self.valence_arousal is not None:
+            digest.update(np.ascontiguousarray(self.valence_arousal, np.float32))
 
 
 @dataclass(frozen=True)
@@ -58,17 +75,29 @@ class FaceSplit(FaceRows):
     votes: np.ndarray
     names: np.ndarray
     rows: np.ndarray
+    valence_arousal: np.ndarray | None = None
 
     def subset(self, index: np.ndarray) -> FaceSplit:
         """The rows `index` int64 [M] picks, in its order (copies the images)."""
         picked = (self.images[index], self.votes[index], self.names[index], self.rows[index])
-        return FaceSplit(self.name, *picked)
+        affect = None if self.valence_arousal is None else self.valence_arousal[index]
+        return FaceSplit(self.name, *picked, affect)
+
+    @classmethod
+    def joined(
+        cls, name: str, parts: Sequence[FaceSplit], *, names: np.ndarray, rows: np.ndarray
+    ) -> FaceSplit:
+        """The rows of `parts` (copies the images)."""
+        images = np.concatenate([part.images for part in parts])
+        votes = np.concatenate([part.votes for part in parts])
+        return FaceSplit(name, images, votes, names, rows, joined_affect(parts))
 
     def add_to(self, digest: hashlib._Hash) -> None:
         """Name, shape, pixels and votes."""
         digest.update(f"{self.name} {self.images.shape}".encode())
         digest.update(np.ascontiguousarray(self.images))
         digest.update(np.ascontiguousarray(self.votes))
+        self._add_affect(digest)
 
     @cached_property
     def pixel_hashes(self) -> np.ndarray:
@@ -81,6 +110,20 @@ def hash_image(data: bytes | np.ndarray) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(data), digest_size=16).digest()
 
 
+def joined_affect(parts: Sequence[FaceRows]) -> np.ndarray | None:
+    """float32 [N, 2] of all `parts`; None where none is annotated."""
+    if all(part.valence_arousal is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            np.full((len(part), 2), np.nan, np.float32)
+            if part.valence_arousal is None
+            else part.valence_arousal
+            for part in parts
+        ]
+    )
+
+
 @dataclass(frozen=True)
 class FaceSet:
     """The splits of a face set, where they came from, and what was left out and why."""
@@ -91,13 +134,46 @@ class FaceSet:
     synthetic: bool
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     """split -> reason -> number of rows without a usable image."""
+    official_split: bool = True
+    """Whether the splits are the set's own; False where they were drawn when it was read."""
+    mapping: dict[str, str] = field(default_factory=dict)
+    """Label as found -> emotion; empty where the set's own names are the package's."""
 
     def __getitem__(self, split: str) -> FaceRows:
+        """One split, or the union of them: ``faces["all"]``.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if split == WHOLE and self.splits:
+            return self._whole
         if split not in self.splits:
             raise DataError(
                 f"{self.source} has no {split!r} split; found {', '.join(self.splits)}."
             )
         return self.splits[split]
+
+    @cached_property
+    def _whole(self) -> FaceRows:
+        """Every row. Where splits number their rows each for itself, all are numbered anew and the
+        split is put before their names, so that (row, name) still tells them apart."""
+        parts = list(self.splits.values())
+        if len(parts) == 1:
+            return replace(parts[0], name=WHOLE)
+        names = np.concatenate([part.names for part in parts])
+        rows = np.concatenate([part.rows for part in parts])
+        if len(np.unique(rows)) < len(rows):
+            names = np.array([f"{part.name}/{name}" for part in parts for name in part.names])
+            rows = np.arange(1, len(names) + 1)
+        return type(parts[0]).joined(WHOLE, parts, names=names, rows=rows)
+
+    @cached_property
+    def present(self) -> tuple[str, ...]:
+        """The emotions that occur, in FERPlus order."""
+        found = np.zeros(len(EMOTIONS), bool)
+        for split in self.splits.values():
+            found |= split.labelled("argmax")[1].any(0)
+        return tuple(name for name, there in zip(EMOTIONS, found, strict=True) if there)
 
     @cached_property
     def duplicates(self) -> list[dict[str, Any]]:
@@ -123,7 +199,9 @@ class FaceSet:
         ]
 
     def is_duplicate(self, split: str) -> np.ndarray:
-        """bool [N]: which images of `split` also occur in training."""
+        """bool [N]: which images of `split` also occur in training (those of training do not)."""
+        if split == WHOLE:
+            return np.concatenate([self.is_duplicate(name) for name in self.splits])
         rows = {entry["row"] for entry in self.duplicates if entry["split"] == split}
         return np.isin(self[split].rows, list(rows))
 
@@ -138,10 +216,13 @@ class FaceSet:
 
     def provenance(self) -> dict[str, Any]:
         """What goes into the manifests of everything made from this set."""
-        return {
+        facts = {
             "layout": self.layout,
             "synthetic": self.synthetic,
             "sha256": self.sha256,
             "rows": {name: len(split) for name, split in self.splits.items()},
             "left_out": self.left_out,
+            "present": list(self.present),
+            "official_split": self.official_split,
         }
+        return {**facts, "mapping": self.mapping} if self.mapping else facts

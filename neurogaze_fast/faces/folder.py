@@ -1,101 +1,98 @@
-"""A folder of image files, sorted by split and emotion.
+"""Image files in class folders.
 
     DIR/train/{emotion}/*.jpg|jpeg|png
     DIR/valid/{emotion}/...     or val, validation
     DIR/test/{emotion}/...
 
-Emotions are told by the folder's name, never by its place in a list: numbered folders mean another
-emotion in every data set. Only names are read here; images are decoded when they are wanted.
+or DIR/{emotion}/*.jpg without splits: then they are drawn. Emotions are told by the folder's name,
+never by its place in a list: numbered folders mean another emotion in every data set. Only names
+are read here; images are decoded when they are wanted.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.decode import image_size
-from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceSet
-from neurogaze_fast.faces.labels import VOTE_COLUMNS
+from neurogaze_fast.faces.listed import (
+    EXTENSIONS,
+    LeftOut,
+    ListedFace,
+    drawn_split,
+    listed_splits,
+    visible_folders,
+)
+from neurogaze_fast.faces.naming import ALIASES, emotion_named, names_no_emotion
 
 SPLIT_FOLDERS = {
     "train": ("train",),
     "valid": ("valid", "val", "validation"),
     "test": ("test",),
 }
-ALIASES = {
-    "neutrality": "neutral",
-    "happy": "happiness",
-    "joy": "happiness",
-    "surprised": "surprise",
-    "sad": "sadness",
-    "angry": "anger",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "afraid": "fear",
-    "scared": "fear",
-    "contemptuous": "contempt",
-}
-EXTENSIONS = (".jpg", ".jpeg", ".png")
-RATERS = 10
-"""Votes a folder's emotion gets, as if as many raters as FERPlus has were of one mind."""
-PROBED = 64
+Naming = Callable[[str], str | None]
+"""From a folder's name to its emotion, or None."""
 
 
-@dataclass(frozen=True, eq=False)
-class FolderSource:
-    """Image files below one folder: an :class:`~neurogaze_fast.faces.encoded.EncodedSource`."""
-
-    root: Path
-    files: np.ndarray
-    """str [N]: paths below `root`."""
-
-    def read(self, position: int) -> np.ndarray:
-        """uint8 [n]: the file's bytes."""
-        return np.frombuffer((self.root / str(self.files[position])).read_bytes(), np.uint8)
-
-    def where(self, position: int) -> str:
-        """The file's path."""
-        return str(self.root / str(self.files[position]))
+def has_split_folders(data: Path, naming: Naming = emotion_named) -> bool:
+    """Whether a split folder below `data` holds a folder named after an emotion."""
+    return any(
+        has_class_folders(Path(data) / name, naming)
+        for names in SPLIT_FOLDERS.values()
+        for name in names
+    )
 
 
-def emotion_named(folder: str) -> str | None:
-    """The emotion a folder is named after ("Happy", "sadness"), or None."""
-    name = folder.strip().lower()
-    name = ALIASES.get(name, name)
-    return name if name in EMOTIONS else None
+def has_class_folders(folder: Path, naming: Naming = emotion_named) -> bool:
+    """Whether `folder` holds a folder named after an emotion."""
+    return any(naming(entry.name) for entry in visible_folders(folder))
 
 
 def is_folder_set(data: Path) -> bool:
-    """Whether a split folder below `data` holds a folder named after an emotion."""
-    return any(
-        entry.is_dir() and emotion_named(entry.name)
-        for names in SPLIT_FOLDERS.values()
-        for name in names
-        if (Path(data) / name).is_dir()
-        for entry in (Path(data) / name).iterdir()
-    )
+    """Whether there are folders named after emotions, with or without split folders above them."""
+    return has_split_folders(data) or has_class_folders(data)
 
 
 def read_folder(data: Path, side: int | None = None) -> FaceSet:
     """List the images below `data`; any subset of the splits is read.
+
+    Without split folders the images are drawn to train, valid and test one by one: images of the
+    same person may then lie on both sides.
 
     Args:
         side: Images are brought to side x side pixels; by default to the larger side of the size
             that most of the first images have.
 
     Raises:
-        DataError: no split folder, a folder that names no emotion, or a split without images.
+        DataError: no split or class folder, a folder that names no emotion, or a split without
+            images.
+    """
+    return read_class_folders(data, side, layout="folder")
+
+
+def read_class_folders(
+    data: Path,
+    side: int | None,
+    *,
+    layout: str,
+    naming: Naming = emotion_named,
+    no_emotion: Callable[[str], str | None] | None = None,
+    subject_of: Callable[[str], str] | None = None,
+) -> FaceSet:
+    """:func:`read_folder` for sets with their own names.
+
+    Args:
+        layout: What to call it in messages and in ``FaceSet.layout``.
+        naming: The emotion of a folder's name.
+        no_emotion: Why the images of a folder are left out, by its name, or None.
+        subject_of: The person on an image, by the file's name: where splits are drawn, people are.
     """
     data = Path(data)
-    listed: dict[str, tuple[list[str], list[int]]] = {}
-    roots, left_out = {}, {}
+    no_emotion = no_emotion or _no_emotion
+    roots: dict[str, Path] = {}
     for split, names in SPLIT_FOLDERS.items():
         found = [name for name in names if (data / name).is_dir()]
         if len(found) > 1:
@@ -104,53 +101,66 @@ def read_folder(data: Path, side: int | None = None) -> FaceSet:
             )
         if found:
             roots[split] = data / found[0]
-            *listed[split], others = _list_split(roots[split])
-            left_out[split] = {"no .jpg, .jpeg or .png file": others} if others else {}
-    if not listed:
+    official = bool(roots)
+    if not official and not has_class_folders(data, naming):
         raise DataError(
             f"{data} {'holds none' if data.is_dir() else 'is no folder, so it holds none'} of the "
-            "folders train, valid and test. A folder set is DIR/train/happiness/*.jpg and so on: "
-            "point --data at DIR."
+            "folders train, valid and test. A folder set is DIR/train/happiness/*.jpg and so on "
+            "(or DIR/happiness/*.jpg: then the splits are drawn): point --data at DIR."
         )
-    splits = {}
-    for split, (files, emotions) in listed.items():
-        names = np.array(files, dtype=str)
-        if side is None:
-            side = _usual_side([roots[split] / file for file in files[:PROBED]])
-        votes = np.zeros((len(files), len(VOTE_COLUMNS)), np.uint8)
-        votes[np.arange(len(files)), emotions] = RATERS
-        splits[split] = EncodedSplit(
-            name=split,
-            votes=votes,
-            names=names,
-            rows=np.arange(1, len(files) + 1),
-            source=FolderSource(roots[split], names),
-            positions=np.arange(len(files)),
-            side=side,
-        )
-    return FaceSet(splits, str(data), "folder", False, left_out)
+    left_out, mapping, splits = LeftOut(), {}, {}
+    for split, root in roots.items() if official else [(None, data)]:
+
+        def split_of(file: str, split: str | None = split) -> str:
+            name = file.split("/")[-1]
+            return split or drawn_split(subject_of(name) if subject_of else file)
+
+        files, excluded = _list_classes(root, naming, no_emotion)
+        for file, reason in excluded:
+            left_out.add(split_of(file), reason)
+        faces = [
+            ListedFace(file, emotion, row, split_of(file))
+            for row, (file, emotion) in enumerate(files, start=1)
+        ]
+        mapping.update({file.split("/")[0]: emotion for file, emotion in files})
+        splits.update(listed_splits(root, faces, side))
+        side = next(iter(splits.values())).side
+    counts = {split: {} for split in splits} | left_out.counts()
+    if not official:
+        layout += f", splits drawn by {'person' if subject_of else 'image'}"
+    return FaceSet(splits, str(data), layout, False, counts, official, mapping)
 
 
-def _list_split(root: Path) -> tuple[list[str], list[int], int]:
-    """(files below `root`, sorted; the emotion of each; how many other files there are)."""
-    files: list[tuple[str, int]] = []
-    unknown, others = [], 0
+def _no_emotion(name: str) -> str | None:
+    return f"labelled {name}" if names_no_emotion(name) else None
+
+
+def _list_classes(
+    root: Path, naming: Naming, no_emotion: Callable[[str], str | None]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """((file, emotion) below `root`, sorted; (file, reason) of what is left out)."""
+    files: list[tuple[str, str]] = []
+    excluded: list[tuple[str, str]] = []
+    unknown: list[str] = []
+    other = "no .jpg, .jpeg or .png file"
     for folder in os.scandir(root):
         if folder.name.startswith((".", "__")):  # what systems and archivers leave behind
             continue
         if not folder.is_dir():
-            others += 1
+            excluded.append((folder.name, other))
             continue
-        emotion = emotion_named(folder.name)
-        if emotion is None:
+        emotion, reason = naming(folder.name), no_emotion(folder.name)
+        if emotion is None and reason is None:
             unknown.append(folder.name)
             continue
-        column = EMOTIONS.index(emotion)
         for entry in os.scandir(folder):
-            if not entry.name.startswith(".") and entry.name.lower().endswith(EXTENSIONS):
-                files.append((f"{folder.name}/{entry.name}", column))
+            file = f"{folder.name}/{entry.name}"
+            if entry.name.startswith(".") or not entry.name.lower().endswith(EXTENSIONS):
+                excluded.append((file, other))
+            elif emotion is None:
+                excluded.append((file, str(reason)))
             else:
-                others += 1
+                files.append((file, emotion))
     if unknown:
         named = ", ".join(map(repr, sorted(unknown)[:8]))
         raise DataError(
@@ -162,22 +172,4 @@ def _list_split(root: Path) -> tuple[list[str], list[int], int]:
             f"{root} holds no .jpg, .jpeg or .png file in a folder named after an emotion. Fill "
             "it, or remove it to do without that split."
         )
-    files.sort()
-    return [file for file, _ in files], [column for _, column in files], others
-
-
-def _usual_side(files: list[Path]) -> int:
-    sizes: Counter[tuple[int, int]] = Counter()
-    for file in files:
-        try:
-            size = image_size(file.read_bytes())
-        except OSError:
-            continue  # named where it is wanted
-        if size is not None:
-            sizes[size] += 1
-    if not sizes:
-        raise DataError(
-            f"None of the first {len(files)} files, such as {files[0]}, is a JPEG or PNG image. "
-            "Restore them."
-        )
-    return max(sizes.most_common(1)[0][0])
+    return sorted(files), excluded

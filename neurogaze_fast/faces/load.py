@@ -6,17 +6,32 @@ import os
 from pathlib import Path
 
 from neurogaze_fast.errors import ConfigError, OutputExistsError
+from neurogaze_fast.faces.affectnet import is_affectnet, read_affectnet
+from neurogaze_fast.faces.ckplus import is_ckplus, read_ckplus
 from neurogaze_fast.faces.faceset import FaceSet
-from neurogaze_fast.faces.ferplus import read_ferplus
-from neurogaze_fast.faces.folder import is_folder_set, read_folder
+from neurogaze_fast.faces.ferplus import FOLDERS, read_ferplus
+from neurogaze_fast.faces.folder import has_split_folders, is_folder_set, read_folder
+from neurogaze_fast.faces.manifest import is_manifest, read_manifest
 from neurogaze_fast.faces.shards import is_shard_set, read_shards
 from neurogaze_fast.faces.synthetic import SYNTHETIC_MARKER, write_demo_faces
 
 _WANTED = {
     "ferplus": "the folder with fer2013.csv and fer2013new.csv (or the FER2013Train/Valid/Test "
     "folders)",
+    "affectnet": "the folder with training.csv and validation.csv, with train_set and val_set, or "
+    "with class folders such as val/1/*.jpg",
+    "ckplus": "the folder with cohn-kanade-images and Emotion, or with anger/S010_004_00000017.png "
+    "and so on",
+    "manifest": "the csv file with the columns image_path and label_name, or its folder",
     "folder": "the folder that holds train/happiness/*.jpg and so on",
     "shards": "the folder that `python -m neurogaze_fast.prepare shards` wrote",
+}
+
+_READERS = {
+    "affectnet": read_affectnet,
+    "ckplus": read_ckplus,
+    "manifest": read_manifest,
+    "folder": read_folder,
 }
 
 
@@ -24,8 +39,10 @@ def load_faces(kind: str | None, data: Path | None, side: int | None = None) -> 
     """Read a face set; without `data`, draw the demo set once into the cache and read that.
 
     Args:
-        kind: ferplus, folder, shards or demo; by default told from what lies in `data`.
-        side: Side that the images of a folder are brought to (other kinds have their own).
+        kind: ferplus, affectnet, ckplus, manifest, folder, shards or demo; by default told from
+            what lies in `data`.
+        side: Side that image files are brought to (FERPlus, the demo set and shards have their
+            own).
 
     Raises:
         ConfigError: a kind that needs --data without it. DataError, ArtifactError: the set cannot
@@ -36,8 +53,8 @@ def load_faces(kind: str | None, data: Path | None, side: int | None = None) -> 
         raise ConfigError(f"--faces {kind} needs --data DIR, {_WANTED[kind]}.")
     if kind == "shards":
         return read_shards(data)
-    if kind == "folder":
-        return read_folder(data, side)
+    if kind in _READERS:
+        return _READERS[kind](data, side)
     if kind == "ferplus":
         return read_ferplus(data)
     folder = data or demo_folder()
@@ -47,10 +64,26 @@ def load_faces(kind: str | None, data: Path | None, side: int | None = None) -> 
 
 
 def recognised(data: Path) -> str:
-    """The kind of set that lies in `data`; ferplus, whose reader says what it misses, if none."""
-    if is_shard_set(data):
-        return "shards"
-    return "folder" if is_folder_set(data) else "ferplus"
+    """The kind of set that lies in `data`; ferplus, whose reader says what it misses, if none.
+
+    Class folders below train or valid are a plain folder set, whoever's images they hold; numbered
+    ones mean something else in every data set, so that --faces must say whose they are.
+    """
+    tests = (
+        ("shards", is_shard_set),
+        ("ferplus", _is_ferplus),
+        ("folder", has_split_folders),
+        ("ckplus", is_ckplus),
+        ("affectnet", is_affectnet),
+        ("manifest", is_manifest),
+        ("folder", is_folder_set),
+    )
+    return next((kind for kind, test in tests if test(data)), "ferplus")
+
+
+def _is_ferplus(data: Path) -> bool:
+    names = ("fer2013.csv", *FOLDERS.values())
+    return any((Path(data) / name).exists() for name in names)
 
 
 def _draw(folder: Path) -> None:

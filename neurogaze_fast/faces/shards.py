@@ -29,6 +29,8 @@ KIND = "neurogaze_fast face shards"
 VERSION = 1
 INDEX_FILE = "index.json"
 COLUMNS = ("shards", "offsets", "lengths", "votes", "names", "rows", "hashes")
+AFFECT = "valence_arousal"
+"""A further column, where the set has it."""
 
 
 class ShardSource:
@@ -81,7 +83,15 @@ def read_shards(folder: Path, *, verify: bool = True) -> FaceSet:
             for name in SPLITS
             if name in entries
         }
-        return FaceSet(splits, str(folder), "shards", index["synthetic"], index["left_out"])
+        return FaceSet(
+            splits,
+            str(folder),
+            "shards",
+            synthetic=index["synthetic"],
+            left_out=index["left_out"],
+            official_split=index["official_split"],
+            mapping=index["mapping"],
+        )
     except (KeyError, TypeError, AttributeError) as cause:
         raise ArtifactError(
             f"{folder / INDEX_FILE} was written by another program ({cause!r} is wrong). Make the "
@@ -138,6 +148,7 @@ def _open_split(folder: Path, name: str, entry: dict[str, Any], verify: bool) ->
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as table:
             columns = {column: table[column] for column in COLUMNS}
+            affect = table[AFFECT] if AFFECT in table.files else None
     except (ValueError, OSError, zipfile.BadZipFile) as cause:
         raise ArtifactError(f"{table_path} is no table of images ({cause}).") from cause
     count = len(columns["rows"])
@@ -151,6 +162,7 @@ def _open_split(folder: Path, name: str, entry: dict[str, Any], verify: bool) ->
         side=entry["side"],
         sized=True,
         known_hashes=columns["hashes"].view("V16").reshape(count),
+        valence_arousal=affect,
     )
 
 

@@ -29,7 +29,7 @@ from neurogaze_fast.errors import DataError, OutputExistsError
 from neurogaze_fast.faces.decode import CorruptImage, decode_grey, encode_grey, image_size
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceRows, FaceSet, hash_image
-from neurogaze_fast.faces.shards import COLUMNS, INDEX_FILE, KIND, VERSION
+from neurogaze_fast.faces.shards import AFFECT, COLUMNS, INDEX_FILE, KIND, VERSION
 
 SHARD_BYTES = 256 * 10**6
 _BLOCK = 512
@@ -132,6 +132,8 @@ def _write_splits(
         "version": VERSION,
         "source": {"layout": faces.layout, "name": Path(faces.source).name},
         "synthetic": faces.synthetic,
+        "official_split": faces.official_split,
+        "mapping": faces.mapping,
         "splits": splits,
         "left_out": left_out,
         "damaged": damaged,
@@ -181,8 +183,11 @@ class _ShardWriter:
         hashes = np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, 16)
         votes, names, rows = split.votes[kept], split.names[kept], split.rows[kept]
         columns = (shards, offsets, lengths, votes, names, np.asarray(rows, np.int64), hashes)
+        named = dict(zip(COLUMNS, columns, strict=True))
+        if split.valence_arousal is not None:
+            named[AFFECT] = split.valence_arousal[kept]
         file = io.BytesIO()
-        np.savez_compressed(file, **dict(zip(COLUMNS, columns, strict=True)))
+        np.savez_compressed(file, **named)
         return file.getvalue()
 
     def _close(self) -> None:

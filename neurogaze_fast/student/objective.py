@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neurogaze_fast.config import TrainConfig
@@ -28,6 +29,8 @@ class ObjectiveWeights:
     tau: float
     variance_cap: float
     margin: float
+    soft_labels: bool = False
+    """Proto-KD's targets are over the emotions, and compared with the student's softmax."""
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> ObjectiveWeights:
@@ -42,6 +45,7 @@ class ObjectiveWeights:
             tau=config.tau,
             variance_cap=config.variance_cap,
             margin=config.margin,
+            soft_labels=config.prototypes == "valence-arousal",
         )
 
 
@@ -124,6 +128,8 @@ class Objective(nn.Module):
                 high_valence=high_valence_indices(),
                 reduce=self._reduce,
             )
+            if w.soft_labels:
+                proto = F.kl_div(logits.float().log_softmax(1), batch.cells, reduction="batchmean")
             total = total + w.proto * proto
             if self.variant == "b3":
                 total = total + w.geo * ramp * (cap + margin)

@@ -25,8 +25,10 @@ from neurogaze_fast.distributed import World
 from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import CheckpointError, ConfigError, OutputExistsError
 from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.faces.load import recognised
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
 from neurogaze_fast.student.checkpoint import newest_checkpoint
+from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.inference import MODEL_FILE, model_path, save_model
 from neurogaze_fast.student.loop import ALONE, Trainer, Validate
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
@@ -57,17 +59,19 @@ class TrainingRun:
         prepare_torch(config)
         resuming = config.resume is not None
         self.bank = self._bank(resuming)
-        rows = training_rows(faces["train"], config, self.bank, self.device)
+        prototypes = cells = None
+        if self.bank is not None:
+            prototypes, cells = prototypes_and_cells(self.bank, config)
+        rows = training_rows(faces["train"], config, cells, self.device)
         model = ResNet(config.model, stem=config.stem)
         if config.init is not None and not resuming:
             _initialise(model, config.init)
-        prototypes = None if self.bank is None else torch.from_numpy(self.bank.prototypes)
         weights = ObjectiveWeights.from_config(config)
         objective = Objective(
             config.variant,
             weights,
             rows.class_weights,
-            prototypes,
+            None if prototypes is None else torch.from_numpy(prototypes),
             model.width,
             reduce=world.sums if world.size > 1 else None,
         )
@@ -182,7 +186,7 @@ def run_folder(config: TrainConfig, faces: FaceSet) -> Path:
         return config.resume
     if config.out is not None:
         return config.out
-    kind = "demo" if faces.synthetic else "ferplus"
+    kind = "demo" if faces.synthetic else config.faces or recognised(config.data)
     return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{config.variant}"
 
 

@@ -13,8 +13,7 @@ from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceSplit
 from neurogaze_fast.faces.labels import class_weights, crowd_logits, hard_labels, renormalised
-from neurogaze_fast.prototypes.bank import PrototypeBank
-from neurogaze_fast.prototypes.grid import emotion_cells, target_cells
+from neurogaze_fast.prototypes.grid import target_cells
 from neurogaze_fast.student.inference import load_model, predict_logits
 from neurogaze_fast.student.objective import Targets
 
@@ -37,10 +36,14 @@ class TrainingRows:
 def training_rows(
     split: FaceSplit | EncodedSplit,
     config: TrainConfig,
-    bank: PrototypeBank | None,
+    emotion_cells: np.ndarray | None,
     device: torch.device,
 ) -> TrainingRows:
     """Apply the label rule and prepare every target once.
+
+    Args:
+        emotion_cells: float32 [8, K], each emotion's target over the prototypes (see controls.py);
+            None without Proto-KD.
 
     Raises:
         DataError: fewer than two rows are left; CheckpointError: the KD teacher cannot be loaded.
@@ -63,9 +66,8 @@ def training_rows(
             pixels = images.images if encoded else images
             teacher = predict_logits(model.to(device), pixels, size=facts["size"], device=device)
     cells = None
-    if bank is not None:
-        q = emotion_cells(bank.grid, sigma=config.sigma, hard=config.hard_cells)
-        cells = target_cells(renormalised(votes), q)
+    if emotion_cells is not None:
+        cells = target_cells(renormalised(votes), emotion_cells)
 
     def on_device(array: np.ndarray | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(array).to(device)

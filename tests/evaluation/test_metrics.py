@@ -151,7 +151,7 @@ def test_duplicates_are_left_out():
     fresh = scores["without_duplicates"]
     assert (fresh["n"], fresh["present"]) == (2, ["surprise", "sadness"])
     assert fresh["8way"]["accuracy"] == 0.5
-    assert set(fresh) == {*FORMS, "n", "present"}
+    assert set(fresh) == {*FORMS, "n", "present", "n_by_emotion"}
 
 
 def test_without_duplicates_is_null_when_nothing_is_left():

@@ -13,8 +13,10 @@ from rich.console import Console
 
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
+from neurogaze_fast.evaluation.calibration import Scaling, calibration
 from neurogaze_fast.evaluation.metrics import split_scores
 from neurogaze_fast.evaluation.plots import plot_confusion, plot_curves
+from neurogaze_fast.evaluation.remarks import remarks
 from neurogaze_fast.evaluation.report import score_table, write_report
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -180,7 +182,7 @@ def test_no_history_no_pictures_and_only_duplicates(tmp_path):
     assert scores["without_duplicates"] is None
     metrics = {"valid": scores, "synthetic": False}
     parsed = StrictParser(report_of(tmp_path, metrics, history=[]))
-    assert "no training images to compare with" in parsed.text
+    assert "none left, or not known which they are" in parsed.text
     assert "img" not in parsed.tags
     assert "details" not in parsed.tags
     assert re.search(r"no duplicates +0", printed(metrics))
@@ -253,3 +255,58 @@ def test_the_vote_ceiling_is_on_the_page(tmp_path, metrics):
     )
     text = StrictParser(report_of(tmp_path, metrics)).text
     assert "valid, vote ceiling 8-way 98.77 98.77 98.77" in text
+
+
+def remark_of(metrics, start):
+    return next(text for text in remarks(metrics) if text.startswith(start))
+
+
+def test_the_page_and_the_terminal_say_what_the_scores_rest_on(tmp_path, metrics):
+    rng = np.random.default_rng(0)
+    labels = rng.choice([1, 2, 3], 300)
+    logits = rng.normal(size=(300, 8))
+    scores = split_scores(logits, labels, np.zeros(300, bool), draws=50)
+    scores["duplicates"] = {"known": True, "n": 0}
+    scores["calibration"], _ = calibration(logits, labels, Scaling("fitted on valid", 2.0))
+    scores["valence_arousal"] = None
+    given = {"all": scores, "synthetic": False, "selected": metrics["selected"]}
+    given["data"] = {
+        "same_as_training": False, "mapping": {"6": "anger"}, "left_out": {"all": {"no face": 7}},
+    }  # fmt: skip
+    text = StrictParser(report_of(tmp_path, given)).text
+    for remark in remarks(given):
+        assert remark in text
+    assert "chosen by macro_f1 on valid of the set trained on" in text
+    assert "used for nothing but this scoring" in text
+    assert "6 = anger" in text
+    assert "7 rows of all were left out: no face" in text
+    assert "all: no image of neutral, anger, disgust, fear, contempt; " in text
+    assert "all: no image also occurs in the training set" in text
+    assert "T = 2.000, fitted on valid" in text
+    assert "no annotated valence and arousal" in text
+    low, high = scores["8way"]["intervals"]["macro_f1"]
+    assert f"[{100 * low:.1f},\u00a0{100 * high:.1f}]".replace("\u00a0", " ") in text
+    low, high = scores["8way"]["recall_intervals"]["sadness"]
+    assert f"[{100 * low:.1f}, {100 * high:.1f}]" in text
+    points = scores["images_per_macro_f1_point"]
+    least = min(points, key=points.get)
+    assert f"one point of macro-F1 is {points[least]:.1f} {least} images, or " in text
+    assert "vote ceiling" not in remark_of(given, "The weights")
+
+
+def test_remarks_where_little_is_known(metrics):
+    scores = metrics["test"]
+    scores["duplicates"] = {"known": False, "n": 0, "why": "not comparable"}
+    logits, labels = np.eye(8), np.arange(8)
+    scores["calibration"], _ = calibration(logits, labels, Scaling("unavailable: none"))
+    scores["valence_arousal"] = {
+        "read_out": "expected", "n": 2,
+        "valence": {"ccc": None, "rmse": 0.5}, "arousal": {"ccc": 0.25, "rmse": 0.125},
+    }  # fmt: skip
+    given = {"test": scores, "synthetic": False}
+    assert "is unknown (not comparable)" in remark_of(given, "test: whether")
+    assert remark_of(given, "test: calibration").endswith("temperature scaling: unavailable: none.")
+    found = remark_of(given, "test: read-out")
+    assert "2 annotations: valence CCC undefined, RMSE 0.500; arousal CCC 0.250" in found
+    last = {"selected": {"epoch": 3, "by": "last", "on": "valid"}, **given}
+    assert "nothing was chosen" in remark_of(last, "The weights")

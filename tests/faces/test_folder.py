@@ -1,14 +1,18 @@
 """Folders of image files: emotions by name, splits by name, nothing by position."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from neurogaze_fast.config import Faces
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.faces.decode import decode_grey
-from neurogaze_fast.faces.folder import ALIASES, emotion_named, read_folder
+from neurogaze_fast.faces.folder import read_folder
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.load import load_faces, recognised
+from neurogaze_fast.faces.naming import ALIASES, emotion_named
 from tests.faces.encoded_sets import SIDE, encode, pixels, write_folder
 
 
@@ -122,6 +126,6 @@ def test_kinds_are_recognised_and_need_data(tmp_path, small_set):
     assert recognised(tmp_path / "set") == "folder"
     assert recognised(small_set) == "ferplus"
     assert load_faces(None, tmp_path / "set", 20)["test"].side == 20
-    for kind in ("folder", "shards", "ferplus"):
+    for kind in set(get_args(Faces)) - {"demo"}:
         with pytest.raises(ConfigError, match=f"--faces {kind} needs --data"):
             load_faces(kind, None)

@@ -1,5 +1,6 @@
 """Shards: the source's rows again, the same bytes every time, and no damage goes unnoticed."""
 
+import dataclasses
 import json
 import pickle
 import re
@@ -127,6 +128,22 @@ def test_encoded_images_keep_their_bytes(tmp_path):
     np.testing.assert_array_equal(back.images, faces["train"].images)
     with tarfile.open(tmp_path / "shards/train-000000.tar") as tar:
         assert tar.getnames()[0] == "000000000.jpg"
+
+
+def test_what_is_known_beside_the_votes_travels_too(source, tmp_path):
+    train = source["train"]
+    affect = np.linspace(-1, 1, 2 * len(train), dtype=np.float32).reshape(-1, 2)
+    affect[1] = np.nan
+    rated = dataclasses.replace(
+        source,
+        splits={"train": dataclasses.replace(train, valence_arousal=affect)},
+        official_split=False,
+        mapping={"Happy": "happiness"},
+    )
+    write_shards(rated, tmp_path / "out")
+    found = read_shards(tmp_path / "out")
+    assert np.array_equal(found["train"].valence_arousal, affect, equal_nan=True)
+    assert (found.official_split, found.mapping) == (False, {"Happy": "happiness"})
 
 
 def test_resizing_gives_the_pixels_that_decoding_at_that_size_gives(tmp_path):

@@ -12,6 +12,7 @@ from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
 from neurogaze_fast.faces.load import load_faces
 from neurogaze_fast.prototypes.bank import demo_bank
 from neurogaze_fast.student.checkpoint import newest_checkpoint
+from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.loop import Trainer
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.resnet import ResNet
@@ -31,13 +32,14 @@ def make(faces, folder, *, validate=None, model="resnet18", **options):
     config = TrainConfig(model=model, **options)
     torch.manual_seed(config.seed)
     bank = demo_bank(width=64)  # not the student's: the projector is part of the state
-    rows = training_rows(faces["train"], config, bank, CPU)
+    prototypes, cells = prototypes_and_cells(bank, config)
+    rows = training_rows(faces["train"], config, cells, CPU)
     network = ResNet(config.model, stem=config.stem)
     objective = Objective(
         "b3",
         ObjectiveWeights.from_config(config),
         rows.class_weights,
-        torch.from_numpy(bank.prototypes),
+        torch.from_numpy(prototypes),
         network.width,
     )
     score = {"accuracy": 0.5, "macro_f1": 0.5, "balanced_accuracy": 0.5}

@@ -1,0 +1,161 @@
+"""Score a run on a face set and write what came out into a folder of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neurogaze_fast.artifacts import atomic_write
+from neurogaze_fast.config import EvaluateConfig, to_dict
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
+from neurogaze_fast.evaluation.calibration import Scaling, fit_temperature, probabilities
+from neurogaze_fast.evaluation.circumplex import expected_va
+from neurogaze_fast.evaluation.latex import latex_table
+from neurogaze_fast.evaluation.report import write_report
+from neurogaze_fast.evaluation.run_record import (
+    METRICS_FILE,
+    RunRecord,
+    describe_set,
+    find_faces,
+    read_json,
+    same_set,
+)
+from neurogaze_fast.evaluation.scoring import (
+    Predictions,
+    draw_split,
+    predict_split,
+    scaling_of,
+    score,
+)
+from neurogaze_fast.evaluation.training_images import TrainingImages
+from neurogaze_fast.faces.faceset import FaceSet
+
+WRITTEN_BY = "evaluate"
+
+
+def evaluate_set(
+    run: RunRecord, config: EvaluateConfig, device: torch.device
+) -> tuple[dict[str, Any], Path]:
+    """Score one split of a set; return (metrics.json, the folder it and the rest lie in).
+
+    The folder holds metrics.json, report.html, confusion.png, reliability.png, circumplex.png,
+    scores.tex and predictions.csv. Without --split it is valid of the set trained on; of another
+    set all, where it has no official split, else valid.
+
+    Raises:
+        OutputExistsError: the folder holds something that evaluate did not write for this model.
+        ConfigError, DataError, ArtifactError: the set cannot be read or scored.
+    """
+    if config.out is not None:
+        _free(config.out, run)
+    kind, faces = find_faces(run, config.faces, config.data)
+    same = same_set(run, faces)
+    whole = not same and not getattr(faces, "official_split", True)
+    split = config.split or ("all" if whole else "valid")
+    folder = config.out or run.folder / "evaluation" / f"{kind}-{split}"
+    _free(folder, run)
+    how: dict[str, Any] = {
+        "size": run.facts["size"],
+        "flip": run.facts.get("flip", False),
+        "device": device,
+        "batch_size": config.batch_size,
+    }
+    model = run.model.to(device)
+    predictions = predict_split(model, faces, split, **how)
+    scaling = _foreign_scaling(run)
+    if same:
+        temperature = run.metrics.get("temperature")
+        if temperature is None and split not in ("valid", "all"):  # a run of an older version
+            valid = predict_split(model, faces, "valid", **how)
+            temperature = fit_temperature(valid.logits, valid.labels)
+        scaling = scaling_of(split, temperature)
+    scored = score(predictions, _training_images(run, faces, same), scaling)
+    metrics = {
+        split: scored.scores,
+        "synthetic": faces.synthetic or run.facts["synthetic"],
+        "synthetic_bank": run.synthetic_bank,
+        "selected": run.facts["selected"],
+        "model_sha256": run.model_sha256,
+        "data": describe_set(kind, faces, same),
+        "written_by": WRITTEN_BY,
+    }
+    _create(folder)
+    # First, so that a folder left half-written by an interruption can be written again.
+    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    atomic_write(folder / METRICS_FILE, text.encode())
+    atomic_write(folder / "scores.tex", latex_table(metrics).encode())
+    atomic_write(folder / "predictions.csv", predictions_csv(predictions))
+    draw_split(scored, folder, f"{kind}, {split}, {len(predictions.labels)} images")
+    write_report(
+        folder,
+        config=to_dict(config),
+        metrics=metrics,
+        history=[],
+        provenance={"model_sha256": run.model_sha256, "set": metrics["data"], "run": run.facts},
+        title=f"NeuroGaze run {run.folder.resolve().name} on {kind}, {split}",
+    )
+    return metrics, folder
+
+
+def predictions_csv(predictions: Predictions) -> bytes:
+    """A row per image: row, name, label, predicted, eight probabilities, valence, arousal.
+
+    `row` and `name` are the data set's; the probabilities are the model's own, before temperature
+    scaling; valence and arousal are the read-out ``expected``.
+    """
+    shares = probabilities(predictions.logits)
+    read_out = expected_va(shares)
+    part, index = predictions.part, predictions.index
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "name", "label", "predicted", *EMOTIONS, "valence", "arousal"])
+    answers = predictions.logits.argmax(axis=1)
+    for i, (row, name) in enumerate(zip(part.rows[index], part.names[index], strict=True)):
+        names = [EMOTIONS[predictions.labels[i]], EMOTIONS[answers[i]]]
+        numbers = [f"{value:.6f}" for value in (*shares[i], *read_out[i])]
+        writer.writerow([int(row), str(name), *names, *numbers])
+    return text.getvalue().encode("utf-8", errors="backslashreplace")
+
+
+def _training_images(run: RunRecord, faces: FaceSet, same: bool) -> TrainingImages:
+    if same and "train" in faces.splits:
+        return TrainingImages.of_split(faces["train"])
+    return TrainingImages.load(run.folder, run.metrics.get("training_images"))
+
+
+def _foreign_scaling(run: RunRecord) -> Scaling:
+    """The temperature for a set the model was not trained on: that of the run's own valid."""
+    temperature = run.metrics.get("temperature")
+    if temperature is None:
+        return Scaling("unavailable: the run recorded no temperature of its own valid split")
+    return Scaling("fitted on valid of the set trained on", float(temperature))
+
+
+def _free(folder: Path, run: RunRecord) -> None:
+    """Refuse a folder with anything in it but an earlier evaluation of the same model."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        there = read_json(folder / METRICS_FILE) if folder.is_dir() else {}
+    except ArtifactError:
+        there = {}
+    if there.get("written_by") != WRITTEN_BY or there.get("model_sha256") != run.model_sha256:
+        raise OutputExistsError(
+            f"{folder} exists and was left alone: it is not an evaluation of this very model. "
+            "Choose another --out, or move it away."
+        )
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise ConfigError(
+            f"{folder} cannot be created ({cause.strerror}). Choose a folder with --out."
+        ) from cause

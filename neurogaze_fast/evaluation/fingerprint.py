@@ -1,0 +1,77 @@
+"""fingerprint.json: every hash and switch of a run in one sealed file (verify.py compares them).
+
+The seal notices damage and mix-ups. It is no signature: whoever rewrites every file of a run can
+seal it again.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from neurogaze_fast import __version__
+from neurogaze_fast.artifacts import atomic_write, sha256_file
+from neurogaze_fast.config import seal
+from neurogaze_fast.evaluation.run_record import CONFIG_FILE, METRICS_FILE
+from neurogaze_fast.student.inference import MODEL_FILE
+
+FILE = "fingerprint.json"
+SWITCHES = (
+    "variant", "recipe", "labels", "label_smoothing", "class_weights", "kd_teacher", "kd_loss",
+    "kd_weight", "kd_temperature", "prototypes", "centre_bank", "proto_weight", "tau", "sigma",
+    "hard_cells", "geo_weight", "variance_cap", "margin", "geo_start", "geo_end",
+)  # fmt: skip
+"""Options that say what was distilled, and how strongly."""
+
+
+def write_fingerprint(
+    folder: Path, facts: dict[str, Any], switches: dict[str, Any], device: str
+) -> str:
+    """Write a finished run's fingerprint.json and return its own SHA-256.
+
+    Args:
+        folder: of the run; config.json, the model and metrics.json lie in it.
+        facts: provenance of the model; switches: of the distillation, by option; device: cpu or
+            cuda, where the scores were computed.
+    """
+    recorded = json.loads((folder / CONFIG_FILE).read_text())
+    sealed = seal(
+        {
+            "configuration": recorded["config"],
+            "config_sha256": recorded["sha256"],
+            "model_sha256": sha256_file(folder / MODEL_FILE),
+            "bank": facts["bank"],
+            "data": facts["data"],
+            "kd_teacher": facts["kd_teacher"],
+            "init": facts["init"],
+            "switches": switches,
+            "metrics_sha256": sha256_file(folder / METRICS_FILE),
+            "scored_on": device,
+            "code": {"version": __version__, "commit": code_commit()},
+            "environment": facts["environment"],
+        }
+    )
+    atomic_write(folder / FILE, (json.dumps(sealed, indent=2, sort_keys=True) + "\n").encode())
+    return sealed["sha256"]
+
+
+def code_commit() -> str | None:
+    """The git commit this package's files belong to, ``-dirty`` where they differ from it.
+
+    None outside a checkout: an installed package may lie inside somebody else's repository.
+    """
+    here = Path(__file__)
+    try:
+        _git(here.parent, "ls-files", "--error-unmatch", "__init__.py")
+        return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

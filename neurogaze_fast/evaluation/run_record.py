@@ -1,0 +1,120 @@
+"""A finished run as it is read back: verified model, metrics, and the set it learnt from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neurogaze_fast.artifacts import sha256_file
+from neurogaze_fast.config import unseal
+from neurogaze_fast.errors import ArtifactError
+from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.faces.load import load_faces, recognised
+from neurogaze_fast.student.inference import load_model, model_path
+from neurogaze_fast.student.resnet import ResNet
+
+METRICS_FILE = "metrics.json"
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run."""
+
+    folder: Path
+    model: ResNet
+    facts: dict[str, Any]
+    """Provenance in the model's manifest."""
+    model_sha256: str
+    metrics: dict[str, Any]
+    """Its metrics.json; empty where there is none or it is another model's."""
+
+    @property
+    def synthetic_bank(self) -> bool:
+        """Whether its prototypes were made up."""
+        return bool((self.facts.get("bank") or {}).get("synthetic", False))
+
+
+def read_run(path: Path) -> RunRecord:
+    """A run by its folder or by its model file.
+
+    Raises:
+        CheckpointError: the model is missing or altered; ArtifactError: metrics.json is no JSON.
+    """
+    model, facts = load_model(path)
+    file = model_path(path)
+    digest = sha256_file(file)
+    metrics = read_json(file.parent / METRICS_FILE)
+    return RunRecord(
+        file.parent, model, facts, digest, metrics if metrics.get("model_sha256") == digest else {}
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a JSON file; empty where there is no file.
+
+    Raises:
+        ArtifactError: it is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as cause:
+        raise ArtifactError(
+            f"{path} is damaged ({cause}): restore it from a copy, or take it away."
+        ) from cause
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path} holds no JSON object: restore it from a copy.")
+    return value
+
+
+def find_faces(
+    run: RunRecord, kind: str | None = None, data: Path | None = None
+) -> tuple[str, FaceSet]:
+    """(kind, face set): what the options name, or without any the set the run was trained on.
+
+    Images of folders are brought to the side the model was trained with.
+
+    Raises:
+        ConfigError, DataError, ArtifactError: it cannot be read.
+    """
+    side = run.facts["size"]
+    if data is None and kind is None:
+        data = Path(run.facts["data"]["source"])
+        kind = _recorded_kind(run.folder)
+        if kind == "demo" and data.exists():
+            kind = None  # read what is there; never draw into it
+        elif run.facts["data"]["synthetic"] and not data.exists():
+            kind, data = "demo", None  # drawn again: the cache was emptied meanwhile
+    elif data is not None:
+        kind = kind or recognised(data)
+    faces = load_faces(kind, data, side=side)
+    kind = kind or recognised(data)
+    return "demo" if kind == "ferplus" and faces.synthetic else kind, faces
+
+
+def same_set(run: RunRecord, faces: FaceSet) -> bool:
+    """Whether a set is the one the run was trained on: same pixels and votes."""
+    return faces.sha256 == run.facts["data"]["sha256"]
+
+
+def describe_set(kind: str, faces: FaceSet, same: bool) -> dict[str, Any]:
+    """What metrics.json says about the set that was scored."""
+    return {
+        "kind": kind,
+        "source": faces.source,
+        **faces.provenance(),
+        "mapping": dict(getattr(faces, "mapping", None) or {}),
+        "same_as_training": same,
+    }
+
+
+def _recorded_kind(folder: Path) -> str | None:
+    """--faces of the training, where config.json still tells."""
+    try:
+        return unseal(read_json(folder / CONFIG_FILE))["config"]["faces"]
+    except (ArtifactError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,273 @@
+"""A table of image files: one csv, with the headers people use.
+
+    image_path | path | img | file | filepath | filename      below the csv's folder, or absolute
+    label_name | class_name | label_str                       an emotion's name
+    label_id | label | cls | class | target | y               a number, or a name
+    split | usage | subset      subject | person | id_subject      valence      arousal
+
+Headers in any case; the delimiter is a comma, a semicolon or a tab. Labels count by name. Numbers
+mean another emotion in every data set, so where there are only numbers, `class_map.json` beside the
+csv says what they mean. Where names and numbers disagree, the file is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import DataError
+from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.faces.listed import (
+    FileFinder,
+    LeftOut,
+    ListedFace,
+    affect_value,
+    drawn_split,
+    listed_splits,
+)
+from neurogaze_fast.faces.manifest_labels import read_labels
+from neurogaze_fast.faces.naming import split_named
+
+HEADERS = {
+    "path": ("image_path", "path", "img", "file", "filepath", "filename"),
+    "name": ("label_name", "class_name", "label_str"),
+    "id": ("label_id", "label", "cls", "class", "target", "y"),
+    "split": ("split", "usage", "subset"),
+    "subject": ("subject", "person", "id_subject"),
+    "valence": ("valence",),
+    "arousal": ("arousal",),
+}
+MISSING_SHARE = 0.01
+"""Files of a table that may be missing; more of them mean another folder than the table's."""
+_NO_LABEL = "no label"
+
+
+@dataclass(frozen=True)
+class _Row:
+    number: int
+    file: str
+    label: str
+    """The label as found, or empty."""
+    emotion: str | None
+    """None: the row is left out."""
+    split: str
+    subject: str
+    valence_arousal: tuple[float, float]
+
+
+def is_manifest(data: Path) -> bool:
+    """Whether `data` is, or is a folder with only one csv that is, a table of image files."""
+    data = Path(data)
+    files = [data] if data.is_file() else _csv_files(data)
+    if len(files) != 1 or files[0].suffix.lower() not in (".csv", ".tsv"):
+        return False
+    try:
+        with files[0].open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            columns = _columns(file.readline())[1]
+    except OSError:
+        return False
+    return "path" in columns and bool(columns.keys() & {"name", "id"})
+
+
+def read_manifest(data: Path, side: int | None = None) -> FaceSet:
+    """Read the csv `data`, or the only csv in the folder `data`.
+
+    Without a split column the splits are drawn: by the subject column where there is one, else
+    image by image. Rows labelled none, uncertain, unknown, NF or non-face, and rows without a
+    label, are left out and counted; so are missing files, if they are few.
+
+    Args:
+        side: Images are brought to side x side pixels; by default to the larger side of the size
+            that most of the first images have.
+
+    Raises:
+        DataError: no csv, or several; columns or labels that cannot be told; numbers without
+            names; contradictions; more than 1 % of the files missing. Names the file and rows.
+    """
+    path = _the_csv(Path(data))
+    rows, mapping, official = _read_rows(path)
+    left_out, kept = LeftOut(), []
+    finder, root = FileFinder(path.parent), path.parent
+    missing: list[_Row] = []
+    for row in _without_repeats(rows, path, left_out):
+        found = row.file
+        if os.path.isabs(row.file):
+            found = row.file if os.path.exists(row.file) else None
+        else:
+            found = finder.find(row.file)
+        if found is None:
+            missing.append(row)
+            left_out.add(row.split, "image file missing")
+        elif row.emotion is None:
+            reason = f"labelled {row.label}" if row.label else _NO_LABEL
+            left_out.add(row.split, reason)
+        else:
+            kept.append(ListedFace(found, row.emotion, row.number, row.split, row.valence_arousal))
+    if len(missing) > MISSING_SHARE * len(rows):
+        named = ", ".join(f"{row.file} (row {row.number})" for row in missing[:3])
+        raise DataError(
+            f"{path} names {len(missing)} of {len(rows)} image files that are not there: {named}. "
+            f"Relative paths start at {root}: move the csv to where its paths start, or correct "
+            "them."
+        )
+    if not kept:
+        raise DataError(
+            f"{path} has no row with an image and one of the emotions {', '.join(EMOTIONS)}."
+        )
+    splits = listed_splits(root, kept, side)
+    by = "the csv"
+    if not official:
+        by = "subject" if any(row.subject for row in rows) else "image"
+    counts = {split: {} for split in splits} | left_out.counts()
+    layout = f"csv manifest, splits {'of' if official else 'drawn by'} {by}"
+    return FaceSet(splits, str(data), layout, False, counts, official, mapping)
+
+
+def _csv_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in (".csv", ".tsv") and not entry.name.startswith(".")
+    )
+
+
+def _the_csv(data: Path) -> Path:
+    if data.is_file():
+        return data
+    files = _csv_files(data)
+    if len(files) == 1:
+        return files[0]
+    what = f"holds {', '.join(file.name for file in files[:8])}" if files else "holds no csv file"
+    if not data.is_dir():
+        what = "does not exist"
+    raise DataError(f"{data} {what}. Point --data at the csv file that lists the images.")
+
+
+def _columns(header: str) -> tuple[str, dict[str, int]]:
+    """(delimiter, column -> position) of a header line, by the delimiter that explains most."""
+    best: tuple[str, dict[str, int]] = (",", {})
+    for delimiter in (",", ";", "\t"):
+        fields = next(csv.reader([header.strip("\r\n")], delimiter=delimiter), [])
+        names = [name.strip().lower() for name in fields]
+        columns = {
+            column: names.index(next(alias for alias in aliases if alias in names))
+            for column, aliases in HEADERS.items()
+            if any(alias in names for alias in aliases)
+        }
+        if len(columns) > len(best[1]):
+            best = (delimiter, columns)
+    return best
+
+
+def _read_rows(path: Path) -> tuple[list[_Row], dict[str, str], bool]:
+    """(rows, label as found -> emotion, whether the splits are the table's own)."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as cause:
+        raise DataError(f"{path} cannot be read ({cause.strerror}).") from cause
+    except UnicodeDecodeError as cause:
+        raise DataError(
+            f"{path} is not UTF-8 text (byte {cause.start}). Save it as UTF-8 csv."
+        ) from cause
+    header = text.split("\n", 1)[0]
+    delimiter, columns = _columns(header)
+    if "path" not in columns or not columns.keys() & {"name", "id"}:
+        lacking = "path" if "path" not in columns else "id"
+        wanted = HEADERS["path"] if lacking == "path" else HEADERS["name"] + HEADERS["id"]
+        raise DataError(
+            f"{path} has no column for the {'images' if lacking == 'path' else 'labels'}: its "
+            f"first line is {header.strip()[:200]!r}. Call the column one of {', '.join(wanted)}."
+        )
+    table = list(_fields(text, delimiter, columns, path))
+    if not table:
+        raise DataError(f"{path} has a header but no row.")
+    labels = read_labels(path, table)
+    official = any(fields.get("split") for _, fields in table)
+    rows = []
+    for (number, fields), (label, emotion) in zip(table, labels, strict=True):
+        where = f"{path}, row {number}"
+        file = _below(fields["path"], path.parent, where)
+        subject = fields.get("subject", "")
+        split = split_named(fields["split"]) if official else drawn_split(subject or file)
+        if split is None:
+            raise DataError(
+                f"{where}: the split is {fields['split']!r}, expected train, valid or test (also "
+                "training, val, validation, testing, PublicTest, PrivateTest)."
+            )
+        pair = [
+            affect_value(
+                # A decimal comma is what a spreadsheet writes together with semicolons.
+                fields.get(name, "").replace(",", "." if delimiter == ";" else ","),
+                f"{where}: {name}",
+            )
+            for name in ("valence", "arousal")
+        ]
+        rows.append(_Row(number, file, label, emotion, split, subject, (pair[0], pair[1])))
+    mapping = {label: emotion for label, emotion in sorted(set(labels), key=str) if emotion}
+    return rows, mapping, official
+
+
+def _fields(
+    text: str, delimiter: str, columns: dict[str, int], path: Path
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(row, column -> text) of every row that is not empty."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        width = len(next(reader))
+        for number, fields in enumerate(reader, start=1):
+            if not any(field.strip() for field in fields):
+                continue
+            if len(fields) != width:
+                raise DataError(
+                    f"{path}, row {number}: found {len(fields)} fields, the header has {width}. "
+                    "Put fields that hold the delimiter in quotation marks, or mend the line."
+                )
+            yield number, {name: fields[at].strip() for name, at in columns.items()}
+    except csv.Error as cause:
+        raise DataError(f"{path}, line {reader.line_num}: {cause}. Mend the line.") from cause
+
+
+def _below(file: str, root: Path, where: str) -> str:
+    """A path with forward slashes, relative to the csv's folder where it lies below it.
+
+    Raises:
+        DataError: none, or a relative one that leads out of that folder.
+    """
+    if not file:
+        raise DataError(f"{where}: there is no image path. Fill it in, or delete the row.")
+    path = posixpath.normpath(file.replace("\\", "/"))
+    if path == ".." or path.startswith("../") or "\0" in path:
+        raise DataError(
+            f"{where}: {file!r} leads out of the csv's folder. Put the csv above its images, or "
+            "give absolute paths."
+        )
+    absolute = Path(path)
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else path
+
+
+def _without_repeats(rows: list[_Row], path: Path, left_out: LeftOut) -> Iterator[_Row]:
+    """The first row of each file; a repeat that says something else is an error."""
+    first: dict[str, _Row] = {}
+    for row in rows:
+        other = first.setdefault(row.file, row)
+        if other is row:
+            yield row
+            continue
+        for what, here, there in (
+            ("labels", row.emotion or row.label, other.emotion or other.label),
+            ("splits", row.split, other.split),
+        ):
+            if here != there:
+                raise DataError(
+                    f"{path} lists {row.file} twice with different {what}: {there} in row "
+                    f"{other.number}, {here} in row {row.number}. Keep one of the rows."
+                )
+        left_out.add(row.split, "listed twice")
