@@ -10,10 +10,11 @@ import pytest
 
 from neurogaze_fast import config as config_module
 from neurogaze_fast import train as train_command
+from neurogaze_fast.ablation.config import AblateConfig
 from neurogaze_fast.config import RECIPES, EvaluateConfig, TrainConfig, to_dict
 from neurogaze_fast.errors import ConfigError
 
-COMMANDS = {"train": TrainConfig, "evaluate": EvaluateConfig}
+COMMANDS = {"train": TrainConfig, "evaluate": EvaluateConfig, "ablate": AblateConfig}
 
 TRAIN_FLAGS = """
 --data --faces --bank --out --resume --init --variant --recipe --model --stem --size --start-size
@@ -23,11 +24,19 @@ TRAIN_FLAGS = """
 --ema --augment --flip --select --loader --workers --cuda-graph --compile --amp --amp-dtype
 --device --threads --deterministic --seed --checkpoint-minutes --log-every
 """.split()
-EVALUATE_FLAGS = "--run --data --faces --split --out --verify --device --batch-size --json".split()
+EVALUATE_FLAGS = """
+--run --data --faces --split --neutral-frames --flip --out --verify --device --batch-size --json
+""".split()
+
+
+ABLATE_FLAGS = (
+    "--data --faces --teacher --bank --seeds --arms --jobs --out --keep-checkpoints".split()
+)
 
 
 @pytest.mark.parametrize(
-    ("command", "flags"), [("train", TRAIN_FLAGS), ("evaluate", EVALUATE_FLAGS)]
+    ("command", "flags"),
+    [("train", TRAIN_FLAGS), ("evaluate", EVALUATE_FLAGS), ("ablate", ABLATE_FLAGS)],
 )
 def test_surface_has_not_changed(command, flags):
     """Adding or renaming a flag is a decision: change this list with it."""

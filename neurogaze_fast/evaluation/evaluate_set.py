@@ -54,7 +54,7 @@ def evaluate_set(
     """
     if config.out is not None:
         _free(config.out, run)
-    kind, faces = find_faces(run, config.faces, config.data)
+    kind, faces = find_faces(run, config.faces, config.data, neutral_frames=config.neutral_frames)
     same = same_set(run, faces)
     whole = not same and not getattr(faces, "official_split", True)
     split = config.split or ("all" if whole else "valid")
@@ -62,7 +62,7 @@ def evaluate_set(
     _free(folder, run)
     how: dict[str, Any] = {
         "size": run.facts["size"],
-        "flip": run.facts.get("flip", False),
+        "flip": run.facts.get("flip", False) if config.flip is None else config.flip,
         "device": device,
         "batch_size": config.batch_size,
     }
@@ -83,6 +83,7 @@ def evaluate_set(
         "selected": run.facts["selected"],
         "model_sha256": run.model_sha256,
         "data": describe_set(kind, faces, same),
+        "flip": how["flip"],
         "written_by": WRITTEN_BY,
     }
     _create(folder)

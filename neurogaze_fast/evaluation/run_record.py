@@ -72,7 +72,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def find_faces(
-    run: RunRecord, kind: str | None = None, data: Path | None = None
+    run: RunRecord,
+    kind: str | None = None,
+    data: Path | None = None,
+    *,
+    neutral_frames: bool = False,
 ) -> tuple[str, FaceSet]:
     """(kind, face set): what the options name, or without any the set the run was trained on.
 
@@ -91,7 +95,7 @@ def find_faces(
             kind, data = "demo", None  # drawn again: the cache was emptied meanwhile
     elif data is not None:
         kind = kind or recognised(data)
-    faces = load_faces(kind, data, side=side)
+    faces = load_faces(kind, data, side=side, neutral_frames=neutral_frames)
     kind = kind or recognised(data)
     return "demo" if kind == "ferplus" and faces.synthetic else kind, faces
 

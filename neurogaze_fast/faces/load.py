@@ -35,7 +35,9 @@ _READERS = {
 }
 
 
-def load_faces(kind: str | None, data: Path | None, side: int | None = None) -> FaceSet:
+def load_faces(
+    kind: str | None, data: Path | None, side: int | None = None, *, neutral_frames: bool = False
+) -> FaceSet:
     """Read a face set; without `data`, draw the demo set once into the cache and read that.
 
     Args:
@@ -43,14 +45,20 @@ def load_faces(kind: str | None, data: Path | None, side: int | None = None) -> 
             what lies in `data`.
         side: Side that image files are brought to (FERPlus, the demo set and shards have their
             own).
+        neutral_frames: Read the first frame of every CK+ sequence as neutral.
 
     Raises:
-        ConfigError: a kind that needs --data without it. DataError, ArtifactError: the set cannot
+        ConfigError: a kind that needs --data without it, or neutral frames of another kind than
+            ckplus. DataError, ArtifactError: the set cannot
             be read.
     """
     kind = kind or (recognised(data) if data else "demo")
     if kind != "demo" and data is None:
         raise ConfigError(f"--faces {kind} needs --data DIR, {_WANTED[kind]}.")
+    if neutral_frames:
+        if kind != "ckplus":
+            raise ConfigError(f"--neutral-frames is for --faces ckplus, not {kind}. Leave it out.")
+        return read_ckplus(data, side, neutral_frames=True)
     if kind == "shards":
         return read_shards(data)
     if kind in _READERS:

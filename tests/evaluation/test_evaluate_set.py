@@ -64,6 +64,15 @@ def test_everything_is_written_and_agrees(finished, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == again == metrics
 
 
+def test_mirror_images_can_be_scored_with_any_run(finished, no_pictures, tmp_path):
+    own = evaluated(finished, tmp_path / "own")
+    each = {flip: evaluated(finished, tmp_path / str(flip), flip=flip) for flip in (True, False)}
+    assert {flip: metrics["flip"] for flip, metrics in each.items()} == {True: True, False: False}
+    assert own["valid"] == each[own["flip"]]["valid"]
+    nll = [metrics["valid"]["calibration"]["before"]["nll"] for metrics in each.values()]
+    assert nll[0] != nll[1]
+
+
 def test_training_leaves_what_evaluate_needs(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["temperature"] > 0
@@ -109,7 +118,7 @@ def test_a_set_without_official_split_and_with_missing_classes(
         parts, "/somewhere", "made up", False, official_split=False,
         mapping={"Happy": "happiness", "6": "anger"},
     )  # fmt: skip
-    monkeypatch.setattr(run_record, "load_faces", lambda kind, data, side: faces)
+    monkeypatch.setattr(run_record, "load_faces", lambda kind, data, side, **others: faces)
     metrics = evaluated(finished, tmp_path / "out", faces="folder", data=tmp_path)
     scores = metrics["all"]
     assert scores["n"] == 7

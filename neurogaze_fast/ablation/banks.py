@@ -1,0 +1,52 @@
+"""The banks of an ablation: one for each side of the grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from neurogaze_fast.ablation.arms import ARMS, PAPER_GRID
+from neurogaze_fast.ablation.config import AblateConfig
+from neurogaze_fast.errors import BankError
+from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
+
+
+def make_banks(config: AblateConfig, folder: Path, console: Console) -> dict[int, Path]:
+    """Side of the grid -> bank file; built once, taken from the folder afterwards.
+
+    Raises:
+        BankError: --bank has another grid than 5x5, or what is in the folder was made otherwise.
+    """
+    if config.bank is not None:
+        PrototypeBank.load(config.bank, grid=PAPER_GRID)
+        return {PAPER_GRID: config.bank.resolve()}
+    wanted = [arm for name, arm in ARMS.items() if not config.arms or name in config.arms]
+    banks = {}
+    for grid in sorted({arm.grid for arm in wanted if arm.grid is not None}):
+        path = folder / f"grid{grid}" / "bank.safetensors"
+        banks[grid] = path
+        if path.exists():
+            bank = PrototypeBank.load(path, grid=grid)
+        elif config.teacher is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            bank = demo_bank(grid=grid)
+            bank.save(path)
+        else:
+            bank = _build(config.teacher, grid, path, console)
+        if (config.teacher is None) != (bank.provenance.get("made_by") == "demo_bank"):
+            raise BankError(
+                f"{path} was made {'without' if config.teacher else 'from'} a teacher by an "
+                "earlier ablation. Choose another --out, or give the same --teacher."
+            )
+    return banks
+
+
+def _build(teacher: Path, grid: int, path: Path, console: Console) -> PrototypeBank:
+    from neurogaze_fast.build_prototypes import build_prototypes
+    from neurogaze_fast.teacher.config import BuildPrototypesConfig
+
+    console.print(f"Building the {grid}x{grid} bank of {teacher}", markup=False, highlight=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    build_prototypes(BuildPrototypesConfig(teacher=teacher, grid=grid, out=path))
+    return PrototypeBank.load(path, grid=grid)

@@ -1,0 +1,76 @@
+"""Tables made from the summary alone; README's are those of the committed runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from neurogaze_fast.ablation.plots import plot_differences, plot_timeline
+from neurogaze_fast.ablation.results import Estimate, collect
+from neurogaze_fast.ablation.summary import summarise
+from neurogaze_fast.ablation.tables import arm_rows, difference_rows, latex, markdown, notes
+from neurogaze_fast.errors import DataError
+from tests.ablation.runs import write_run
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def summary(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "b0", seed, [0.2, 0.50 + 0.01 * seed])
+        write_run(tmp_path, "b3", seed, [0.3, 0.60 + 0.01 * seed])
+    write_run(tmp_path, "shuffled", 0, [0.3, 0.61])
+    return summarise(collect(tmp_path), {"random": "not run yet"})
+
+
+def test_summary_is_plain_json(summary):
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_arms(summary):
+    rows = {row[0].split(":")[0]: row for row in arm_rows(summary)}
+    assert rows["b0"][1:4] == ["3", "70.00 ± 0.00", "51.00 ± 1.00"]
+    assert rows["shuffled"][1:4] == ["1", "70.00", "61.00"]
+    assert rows["random"][1] == "not run"
+    assert rows["b3"][5].split(" / ")[1] == "60.00"  # without duplicates, a point less
+    assert rows["b3"][7] == "20"
+
+
+def test_differences_carry_their_interval_and_a_star(summary):
+    rows = {row[0]: row for row in difference_rows(summary)}
+    assert rows["b3 - b0"][3] == "+10.00* [+10.00, +10.00]"
+    assert rows["b3 - shuffled"][3] == "-1.00 (one seed)"
+    assert summary["one_image"] == pytest.approx(0.005)
+    assert "0.50 points" in notes(summary)
+    assert "SYNTHETIC BANK" in notes(summary)
+
+
+def test_markdown_and_latex_are_whole(summary):
+    lines = markdown(summary).splitlines()
+    for line in lines:
+        if line.startswith("|"):
+            assert line.count("|") in (lines[0].count("|"), 6)
+    text = latex(summary)
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") for line in body} == {5}
+    assert r"$\pm$" in text
+    assert "±" not in "".join(body)
+
+
+def test_pictures(tmp_path, summary):
+    plot_timeline(collect(tmp_path), tmp_path / "t.png")
+    rows = [("b3 - b0", Estimate.of([0.1, 0.11])), ("b3 - random", Estimate.of([0.01]))]
+    plot_differences(rows, tmp_path / "d.png", one_image=0.005)
+    for name in ("t.png", "d.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="nothing to draw"):
+        plot_timeline([], tmp_path / "none.png")
+
+
+def test_readme_shows_the_committed_results():
+    from benchmarks import results_table
+
+    text = README.read_text()
+    assert results_table.STUDIES.is_dir()
+    assert results_table.replaced(text) == text, "run python -m benchmarks.results_table"
