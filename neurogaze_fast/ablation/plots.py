@@ -61,12 +61,14 @@ def plot_differences(rows: list[tuple[str, Estimate]], path: Path, *, one_image:
 
     Args:
         rows: name of the pair, and its difference as a fraction.
-        one_image: what one image of the rarest emotion is worth, a fraction; a grey band.
+        one_image: what one image of the rarest emotion is worth, a fraction; a grey band. 0: not
+            known, no band.
     """
     figure = Figure(figsize=(8, 1.4 + 0.42 * max(len(rows), 1)), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(-100 * one_image, 100 * one_image, color="#999999", alpha=0.25, linewidth=0,
-                 label="one image of the rarest emotion")  # fmt: skip
+    if one_image:
+        axes.axvspan(-100 * one_image, 100 * one_image, color="#999999", alpha=0.25, linewidth=0,
+                     label="one image of the rarest emotion")  # fmt: skip
     axes.axvline(0, color="#555555", linewidth=1)
     reach = max([abs(100 * e.mean) for _, e in rows] + [1.0]) * 1.6
     for place, (_, estimate) in enumerate(rows):
@@ -78,9 +80,13 @@ def plot_differences(rows: list[tuple[str, Estimate]], path: Path, *, one_image:
         filled = estimate.direction != 0
         axes.plot(mean, place, "o", color="#0072B2", markerfacecolor="#0072B2" if filled else "w")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
-    axes.invert_yaxis()
-    axes.set(xlim=(-1.05 * reach, 1.05 * reach), xlabel="difference of macro-F1, points")
+    axes.set(
+        xlim=(-1.05 * reach, 1.05 * reach),
+        ylim=(len(rows) - 0.5, -0.5),
+        xlabel="difference of macro-F1, points",
+    )
     axes.set_title("Paired by seed, 95 % intervals; filled: 0 is left out", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    if one_image:
+        axes.legend(fontsize=8, frameon=False, loc="best")
     save_figure(figure, path)

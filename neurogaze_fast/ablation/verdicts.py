@@ -47,10 +47,12 @@ def _early(results: list[RunResult]) -> Verdict:
     because = [
         sentence("b1", "b0", early, "macro-F1, mean of the first third of the epochs"),
         sentence("b1", "b0", final, "macro-F1 at the end"),
+        sentence("b3", "b0", paired(results, "b3", "b0", lambda r: r.early("accuracy")),
+                 "accuracy, mean of the first third, KD and all the rest together"),
         "With the raters' votes as the teacher KD is a richer label, not a better model; arm "
         "kd-resnet50 has a model as its teacher. "
         + sentence("kd-resnet50", "b1", paired(results, "kd-resnet50", "b1", _final), "macro-F1"),
-    ]
+    ]  # fmt: skip
     return Verdict(claim, _word(early), because)
 
 
@@ -66,6 +68,7 @@ def _late(results: list[RunResult]) -> Verdict:
         sentence("b2", "b1", steps[0], "macro-F1 (Proto-KD)"),
         sentence("b3", "b2", steps[1], "macro-F1 (D-Geo)"),
         sentence("b3", "b1", both, "macro-F1 (both)"),
+        sentence("b3", "b0", paired(results, "b3", "b0", _final), "macro-F1 (with KD)"),
         sentence("b3", "b1", paired(results, "b3", "b1", lateness),
                  "macro-F1, last third of the epochs minus first"),
     ]  # fmt: skip
