@@ -44,7 +44,7 @@ KEPT = ("metrics.json", "history.json")
 def study_markdown(folder):
     """One study: its arms, differences and verdicts."""
     study = json.loads((folder / "study.json").read_text())
-    summary = summarise(collect(folder), study.get("not_run", {}))
+    summary = summarise(collect(folder), {})
     rows = arm_rows(summary)
     for arm in summary["arms"]:
         if arm in PAPER and not summary["synthetic"]:

@@ -86,12 +86,12 @@ def ablate(config: AblateConfig, base: TrainConfig) -> dict[str, Any]:
         return write_ablation(config.out, left_out={**left_out, **missing}, planned=runs)
 
     runner.run(runs, on_done=write)
-    if not any(run.done for run in runs):
+    summary = write()
+    if not summary:
         raise NeurogazeError(
             f"No run has finished: {next(iter(runner.failed.values()), 'nothing was planned')}. "
             f"See {config.out / 'logs'}."
         )
-    summary = write()
     console.print(ablation_table(summary))
     for verdict in summary["claims"]:
         console.print(f"{verdict['claim']} {verdict['verdict']}", highlight=False, soft_wrap=True)

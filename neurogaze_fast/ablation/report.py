@@ -33,11 +33,15 @@ def write_ablation(
 ) -> dict[str, Any]:
     """Write everything from the finished runs below `out`; return what is in ablation.json.
 
+    While there is no finished run of any arm, nothing is written and the result is empty.
+
     Args:
         left_out: arm (or arm/seed) -> why it was not run, or failed.
         planned: the runs that were asked for; those not done yet are named as such.
     """
     results = collect(out)
+    if not results:
+        return {}
     done = {r.arm for r in results}
     waiting = {run.arm: NOT_YET for run in planned if run.arm not in done and not run.done}
     summary = summarise(results, {**waiting, **left_out})

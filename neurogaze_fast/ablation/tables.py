@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ARM_HEAD = (
     *("arm", "seeds", "accuracy", "macro-F1", "balanced acc."),
-    *("without duplicates", "/".join(RARE), "s a run"),
+    *("without duplicates", f"recall of {', '.join(RARE)}", "s a run"),
 )
 DIFFERENCE_HEAD = ("difference", "seeds", "accuracy", "macro-F1", "balanced acc.")
 NOT_RUN = "not run"
@@ -101,10 +101,14 @@ def notes(summary: dict[str, Any]) -> str:
     kept = "their last epoch" if summary["selected"] == ["last"] else "the epoch chosen on valid"
     text = (
         f"Valid, {summary['images']} images, 8-way; {summary['epochs']} epochs, runs scored at "
-        f"{kept}; ± standard deviation over seeds; differences are paired by seed, with 95 % "
-        "intervals (Student's t), * where 0 is left out. None is corrected for the number of "
-        f"comparisons ({len(summary['differences'])}): one in twenty is wrong by chance."
+        f"{kept}; ± standard deviation over seeds."
     )
+    if summary["differences"]:
+        text += (
+            " Differences are paired by seed, with 95 % intervals (Student's t), * where 0 is left "
+            f"out; none is corrected for their number ({len(summary['differences'])} pairs, three "
+            "scores each): one in twenty is wrong by chance."
+        )
     if summary["one_image"] is not None:
         text += (
             f" One image of the rarest emotion is {100 * summary['one_image']:.2f} points of "

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neurogaze_fast.ablation.plots import plot_differences, plot_timeline
+from neurogaze_fast.ablation.report import write_ablation
 from neurogaze_fast.ablation.results import Estimate, collect
 from neurogaze_fast.ablation.summary import summarise
 from neurogaze_fast.ablation.tables import arm_rows, difference_rows, latex, markdown, notes
@@ -66,6 +67,11 @@ def test_pictures(tmp_path, summary):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="nothing to draw"):
         plot_timeline([], tmp_path / "none.png")
+
+
+def test_nothing_is_written_before_a_run_has_finished(tmp_path):
+    assert write_ablation(tmp_path, left_out={}, planned=[]) == {}
+    assert not list(tmp_path.iterdir())
 
 
 def test_readme_shows_the_committed_results():
