@@ -11,12 +11,15 @@ import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from neurogaze_fast import build_prototypes as build_command
 from neurogaze_fast import train_teacher as teacher_command
+from neurogaze_fast.ablation.banks import make_banks
+from neurogaze_fast.ablation.config import AblateConfig
 from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.config import unseal
-from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.errors import BankError, ConfigError
 from neurogaze_fast.prototypes.bank import PrototypeBank
 from neurogaze_fast.teacher.config import BuildPrototypesConfig, TrainTeacherConfig
 from neurogaze_fast.teacher.model import load_teacher
@@ -280,3 +283,24 @@ def test_altered_teacher_and_other_maps_are_refused(copied, tmp_path, capsys):
     file.write_bytes(data)
     assert "altered or damaged" in refused(capsys, build_command.main, [str(copied)])
     assert not (copied / "bank.safetensors").exists()
+
+
+def test_an_ablation_builds_the_bank_of_every_grid_from_one_teacher(teacher, tmp_path):
+    config = AblateConfig(teacher=teacher, arms=("b3", "grid-7"))
+    banks = make_banks(config, tmp_path, Console(quiet=True))
+    assert set(banks) == {5, 7}
+    sha256 = read_manifest(teacher / "teacher.safetensors")["sha256"]
+    for grid, path in banks.items():
+        bank = PrototypeBank.load(path, grid=grid)
+        assert bank.provenance["teacher"]["sha256"] == sha256
+    assert make_banks(config, tmp_path, Console(quiet=True)) == banks  # not built again
+    with pytest.raises(BankError, match="was not made from no teacher"):
+        make_banks(AblateConfig(arms=("b3",)), tmp_path, Console(quiet=True))
+    with pytest.raises(BankError, match="expected 5 x 5"):
+        make_banks(AblateConfig(bank=banks[7]), tmp_path, Console(quiet=True))
+
+
+def test_an_ablation_without_a_teacher_makes_banks_that_know_no_eeg(tmp_path):
+    banks = make_banks(AblateConfig(arms=("b0", "b3", "grid-9")), tmp_path, Console(quiet=True))
+    assert set(banks) == {5, 9}
+    assert all(PrototypeBank.load(path).synthetic for path in banks.values())

@@ -8,8 +8,10 @@ from rich.console import Console
 
 from neurogaze_fast.ablation.arms import ARMS, PAPER_GRID
 from neurogaze_fast.ablation.config import AblateConfig
+from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.errors import BankError
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
+from neurogaze_fast.teacher.model import teacher_path
 
 
 def make_banks(config: AblateConfig, folder: Path, console: Console) -> dict[int, Path]:
@@ -22,6 +24,9 @@ def make_banks(config: AblateConfig, folder: Path, console: Console) -> dict[int
         PrototypeBank.load(config.bank, grid=PAPER_GRID)
         return {PAPER_GRID: config.bank.resolve()}
     wanted = [arm for name, arm in ARMS.items() if not config.arms or name in config.arms]
+    teacher = None
+    if config.teacher is not None:
+        teacher = read_manifest(teacher_path(config.teacher))["sha256"]
     banks = {}
     for grid in sorted({arm.grid for arm in wanted if arm.grid is not None}):
         path = folder / f"grid{grid}" / "bank.safetensors"
@@ -34,10 +39,11 @@ def make_banks(config: AblateConfig, folder: Path, console: Console) -> dict[int
             bank.save(path)
         else:
             bank = _build(config.teacher, grid, path, console)
-        if (config.teacher is None) != (bank.provenance.get("made_by") == "demo_bank"):
+        if (bank.provenance.get("teacher") or {}).get("sha256") != teacher:
             raise BankError(
-                f"{path} was made {'without' if config.teacher else 'from'} a teacher by an "
-                "earlier ablation. Choose another --out, or give the same --teacher."
+                f"{path}, of an earlier ablation, was not made from "
+                f"{config.teacher or 'no teacher'}. Choose another --out, or give the same "
+                "--teacher."
             )
     return banks
 
