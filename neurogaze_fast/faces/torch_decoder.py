@@ -19,6 +19,7 @@ from neurogaze_fast.faces.stream import DecodeFailed
 
 PREFETCH = 4
 """Batches each worker prepares ahead."""
+_OF_A_GROUP = {signal.SIGINT, signal.SIGTERM}
 
 
 class TorchDecoder:
@@ -42,7 +43,13 @@ class TorchDecoder:
             self.close()
             self._faces, self._loader = faces, self._start(faces)
         self._plan.batches = plan
-        for answer in self._loader:
+        # Held back until the workers have settled in; this process answers them right afterwards.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_GROUP)
+        try:
+            answers = iter(self._loader)  # forks the workers, which inherit the mask
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for answer in answers:
             if isinstance(answer, str):
                 raise DecodeFailed(answer)
             yield answer.to(self._device, non_blocking=True)
@@ -113,10 +120,12 @@ def _settle_in(worker: int) -> None:
     # pipelines do, would wait for ever for threads that a forked process does not have.
     gc.freeze()
     # A terminal or torchrun signals a whole group; when to end is for the parent to say, whose way
-    # at exit is SIGTERM, so that one must not be ignored.
+    # at exit is SIGTERM: torch's own handler of that one, set by now, tells it from another's.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while came := signal.sigpending() & _OF_A_GROUP:  # since the fork
+        signal.sigwait(came)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_A_GROUP)
 
 
 def _as_it_is(answer: Tensor | str) -> Tensor | str:

@@ -227,9 +227,14 @@ import os, signal, sys, time
 import torch
 from pathlib import Path
 from neurogaze_fast.faces.folder import read_folder
-from neurogaze_fast.faces.torch_decoder import TorchDecoder
+from neurogaze_fast.faces import torch_decoder
+at_once = torch_decoder._settle_in
+def late(worker):
+    time.sleep(worker)  # the second one is met by the signals before it could prepare for them
+    at_once(worker)
+torch_decoder._settle_in = late
 faces = read_folder(Path(sys.argv[1]))["train"]
-decoder = TorchDecoder(torch.device("cpu"), 2)
+decoder = torch_decoder.TorchDecoder(torch.device("cpu"), 2)
 stream = decoder.batches(faces, list(torch.arange(200).remainder(8).split(4)))
 next(stream)
 for number in (signal.SIGTERM, signal.SIGINT):
