@@ -49,8 +49,8 @@ $(VENV)/.installed: $(SOURCES)
 	$(PIP) install -c constraints.txt --no-build-isolation -e ".[eeg]"
 	touch $@
 
-# Only an extra's requirements: installing the package again would build it again.
-extra = $(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['$(1)'], sep='\n')" | $(PIP) install -q -c constraints.txt -r /dev/stdin
+# By name, not by folder: what is installed is not built again, only the extra's packages come.
+extra = $(PIP) install -q -c constraints.txt "neurogaze_fast[$(1)]"
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(call extra,test)

@@ -1,0 +1,92 @@
+"""What every engine shares: checked input, one caller at a time, checked output."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import NeurogazeError
+
+MAX_BATCH = 256
+"""Faces computed at a time; more are cut into such pieces, so that memory stays bounded."""
+
+
+class EngineError(NeurogazeError):
+    """An engine cannot be opened here, or its answer cannot be used."""
+
+
+class BaseEngine(ABC):
+    """An engine that computes probabilities and valence/arousal of faces of one size.
+
+    Threads may share it: calls wait for one another.
+    """
+
+    name: str
+    """One of engine.ENGINES."""
+    detail: str
+    """For people: versions, device, precision, threads."""
+
+    def __init__(self, input_size: int, synthetic: bool) -> None:
+        """`input_size`: S; `synthetic`: the model was trained on drawn faces."""
+        self.input_size, self.synthetic = input_size, synthetic
+        self.passed_over: list[str] = []
+        self._lock = threading.Lock()
+        self._open = True
+
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [N, S, S, 3] RGB -> (probabilities float32 [N, 8], valence_arousal [N, 2]).
+
+        Raises:
+            EngineError: other shapes or dtypes, a closed engine, or an answer that is not finite.
+        """
+        size = self.input_size
+        if (
+            not isinstance(images, np.ndarray)
+            or images.dtype != np.uint8
+            or images.shape[1:] != (size, size, 3)
+        ):
+            found = getattr(images, "dtype", type(images).__name__)
+            shape = list(getattr(images, "shape", ()))
+            raise EngineError(
+                f"The engine takes uint8 [N, {size}, {size}, 3] in RGB order, but got {found} "
+                f"{shape}. predictor.prepare_face brings any face to that form."
+            )
+        images = np.ascontiguousarray(images)
+        parts = [(np.zeros((0, len(EMOTIONS)), np.float32), np.zeros((0, 2), np.float32))]
+        with self._lock:
+            if not self._open:
+                raise EngineError("The engine was closed. Open another one.")
+            for start in range(0, len(images), MAX_BATCH):
+                parts.append(self._infer(images[start : start + MAX_BATCH]))  # noqa: PERF401
+        probabilities, affect = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if not np.isfinite(probabilities).all():
+            rows = np.flatnonzero(~np.isfinite(probabilities).all(1))
+            raise EngineError(
+                f"{self.detail} gave probabilities that are not finite for {len(rows)} of "
+                f"{len(images)} faces (the first is number {rows[0]}). Export another precision: "
+                "fp32 always holds the values that training saw."
+            )
+        return probabilities, affect
+
+    def close(self) -> None:
+        """Free what the engine holds; calls that follow are refused."""
+        with self._lock:
+            if self._open:
+                self._open = False
+                self._free()
+
+    @abstractmethod
+    def _infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The answers for 1 to MAX_BATCH faces, as arrays of their own."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Let go of the session."""
+
+
+def shown_threads(threads: int) -> str:
+    """Threads as an engine's detail shows them."""
+    return f"{threads} thread{'' if threads == 1 else 's'}" if threads else "default threads"

@@ -1,0 +1,51 @@
+"""Options of ``export``; the docstring under each field is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from neurogaze_fast.config import Faces, require
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Export a trained run for inference, and compare the engine's answers with the model's."""
+
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """Run folder, or a model.safetensors file."""
+    engine: Literal["onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"] = "openvino"
+    """Engine to export for; onnx: only the graph, compared through ONNX Runtime."""
+    precision: Literal["fp32", "fp16", "bf16", "int8"] | None = None
+    """Precision; by default bf16 for openvino where the processor has it, fp16 for TensorRT, else
+    fp32."""
+    input_size: int | None = None
+    """Side of the faces that the graph takes; by default the side trained with. Another one is
+    resized inside the graph, as training resizes stored images."""
+    data: Path | None = None
+    """Folder of the face set to compare on (and calibrate int8 on); by default the one the run was
+    trained on."""
+    faces: Faces | None = None
+    """Kind of face set; by default told from what lies in --data, or the run's."""
+    out: Path | None = None
+    """Folder for graphs, engines and reports; by default RUN/export."""
+    triton: Path | None = None
+    """Also write a Triton model repository into this folder."""
+    parity_faces: int = 1000
+    """Faces of valid to compare on, at most."""
+    calibration_faces: int = 512
+    """Faces of train that int8 takes the ranges of activations from."""
+    threads: int = 0
+    """CPU threads of the engine; 0: its choice."""
+    json: bool = False
+    """Print the report as JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        side = self.input_size
+        require(side is None or 16 <= side <= 1024, "input_size", side, "in [16, 1024]")
+        for name in ("parity_faces", "calibration_faces"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        require(self.threads >= 0, "threads", self.threads, "0 or more")

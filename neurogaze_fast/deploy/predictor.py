@@ -1,0 +1,159 @@
+"""Faces of any size and form to expressions: what predict, serve and other programs call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from neurogaze_fast.deploy.engine import open_engine
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import ConfigError, DataError
+from neurogaze_fast.faces.decode import CorruptImage, decode_grey
+
+Face = np.ndarray | str | PathLike
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one face. An expression is not an emotion (RESPONSIBLE_USE.md)."""
+
+    label: str
+    """The most probable of emotions.EMOTIONS."""
+    probabilities: dict[str, float]
+    """Of each emotion; they sum to 1."""
+    valence: float
+    """On [-1, 1]: the probabilities' mean over emotions.VALENCE_AROUSAL."""
+    arousal: float
+    """Likewise."""
+
+
+class Predictor:
+    """A model behind an engine, for faces that were already cut out."""
+
+    def __init__(
+        self,
+        path: Path,
+        engine: str = "auto",
+        *,
+        precision: str | None = None,
+        threads: int = 0,
+        strict: bool = False,
+        batch: int = 64,
+    ) -> None:
+        """Open the model; arguments and errors as engine.open_engine. `batch`: faces at a time.
+
+        Raises:
+            ConfigError: `batch` is below 1.
+        """
+        if batch < 1:
+            raise ConfigError(f"A batch of {batch} faces cannot be computed; it must be 1 or more.")
+        self.engine = open_engine(
+            Path(path), engine, precision=precision, threads=threads, strict=strict
+        )
+        self.batch = batch
+        self.latency_ms = 0.0
+        """Milliseconds the last call took, everything included."""
+
+    def predict(self, images: Face | Sequence[Face]) -> Prediction | list[Prediction]:
+        """Expressions of one face, or of many.
+
+        Args:
+            images: one face as uint8 [H, W], uint8 [H, W, 3] in RGB order, or the name of a JPEG or
+                PNG file; or many: uint8 [N, H, W, 3], or a list of these, of any sizes.
+
+        Returns:
+            A Prediction for one face, a list of them for many.
+
+        Raises:
+            DataError: an image that is none, or a file that cannot be read; it says which.
+        """
+        begin = time.perf_counter()
+        single = isinstance(images, (str, PathLike)) or (
+            isinstance(images, np.ndarray) and images.ndim < 4
+        )
+        faces = [images] if single else list(images)
+        found: list[Prediction] = []
+        for start in range(0, len(faces), self.batch):
+            size = self.engine.input_size
+            part = faces[start : start + self.batch]
+            prepared = np.stack([_face(face, size, start + i) for i, face in enumerate(part)])
+            found += _predictions(*self.engine.run(prepared))
+        self.latency_ms = 1000 * (time.perf_counter() - begin)
+        return found[0] if single else found
+
+    def probabilities(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(probabilities float32 [N, 8], valence_arousal float32 [N, 2]) of uint8 [N, S, S, 3]."""
+        begin = time.perf_counter()
+        parts = [
+            self.engine.run(faces[start : start + self.batch])
+            for start in range(0, max(len(faces), 1), self.batch)
+        ]
+        self.latency_ms = 1000 * (time.perf_counter() - begin)
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.engine.close()
+
+
+def prepare_face(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [size, size, 3] of a face as uint8 [H, W] or [H, W, 3] (RGB).
+
+    The one resize: as faces.decode.decode_grey brings image files to the side a model trains with,
+    by an antialiased triangle filter and without keeping proportions. Grey becomes three equal
+    channels; colour stays, and the graph makes the same grey of it.
+
+    Raises:
+        DataError: not uint8, another shape, or no pixels.
+    """
+    from PIL import Image
+
+    fits = (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3))
+        and image.size > 0
+    )
+    if not fits:
+        found = getattr(image, "dtype", type(image).__name__)
+        raise DataError(
+            f"A face must be uint8 [H, W] or [H, W, 3] in RGB order, but is {found} "
+            f"{list(getattr(image, 'shape', ()))}. Values on [0, 1] are multiplied by 255 and cast "
+            "first; several grey faces go into a list."
+        )
+    if image.shape[:2] != (size, size):
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        image = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _face(face: Face, size: int, position: int) -> np.ndarray:
+    if not isinstance(face, (str, PathLike)):
+        try:
+            return prepare_face(face, size)
+        except DataError as cause:
+            raise DataError(f"Image {position}: {cause}") from cause
+    try:
+        grey = decode_grey(Path(face).read_bytes(), size)
+    except OSError as cause:
+        raise DataError(f"{face} cannot be read ({cause.strerror}).") from cause
+    except CorruptImage as cause:
+        raise DataError(f"{face} is no usable JPEG or PNG image: {cause}.") from cause
+    return prepare_face(grey, size)
+
+
+def _predictions(probabilities: np.ndarray, affect: np.ndarray) -> list[Prediction]:
+    return [
+        Prediction(
+            EMOTIONS[int(shares.argmax())],
+            dict(zip(EMOTIONS, map(float, shares), strict=True)),
+            float(valence),
+            float(arousal),
+        )
+        for shares, (valence, arousal) in zip(probabilities, affect, strict=True)
+    ]

@@ -1,0 +1,74 @@
+"""``python -m neurogaze_fast.export RUN``: graph and engine for inference, and their parity."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neurogaze_fast.deploy.config_export import ExportConfig
+from neurogaze_fast.errors import run_command
+
+if TYPE_CHECKING:
+    from neurogaze_fast.deploy.exporting import Exported
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, export, and print."""
+    run_command(lambda: run(parse(argv)))
+
+
+def parse(argv: Sequence[str] | None = None) -> ExportConfig:
+    """Options from the command line."""
+    import tyro
+
+    return tyro.cli(
+        ExportConfig,
+        args=argv,
+        description="Export a trained run for inference.",
+        prog="python -m neurogaze_fast.export",
+    )
+
+
+def run(config: ExportConfig) -> Exported:
+    """Export, print what was written, and fail where the answers changed too much.
+
+    Raises:
+        ParityError: the limits of the precision do not hold; every file stays.
+    """
+    from rich.console import Console
+
+    from neurogaze_fast.deploy.exporting import export
+    from neurogaze_fast.deploy.parity import ParityError, table
+
+    done = export(config)
+    repository = None
+    if config.triton is not None:
+        from neurogaze_fast.deploy.triton import check_repository, write_repository
+
+        repository = write_repository(done.graph, config.triton)
+        check_repository(config.triton)
+    if config.json:
+        print(json.dumps(done.report, indent=2, allow_nan=False))
+    else:
+        console = Console()
+        if done.report is not None:
+            console.print(table(done.report))
+        for remark in done.remarks:
+            console.print(f"* {remark}", markup=False, highlight=False)
+        graph = f"{done.graph.path}{' (was there already)' if done.reused else ''}"
+        written = {"Graph": graph, "Engine": done.engine_file, "Triton model": repository}
+        written["Report"] = done.report_file
+        for what, where in written.items():
+            if where is not None:
+                console.print(f"{what}: {where}", soft_wrap=True, markup=False, highlight=False)
+    if done.report is not None and not done.report["passed"]:
+        raise ParityError(
+            f"{done.report['detail']} does not give the model's answers: "
+            f"{'; '.join(done.report['reasons'])}. The files were kept; use another --precision."
+        )
+    return done
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""``python -m neurogaze_fast.predict INPUT...``: what the faces in pictures and videos express."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurogaze_fast.deploy.config_predict import DEFAULT_OUT, PredictConfig
+from neurogaze_fast.errors import DataError, run_command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neurogaze_fast.deploy.detect import Detector
+    from neurogaze_fast.deploy.predict_files import Summary
+    from neurogaze_fast.deploy.predictor import Predictor
+
+DRAWN = (
+    "This model was trained on DRAWN demo faces. What it says about photographs of people means "
+    "nothing. Train on real faces and name that run with --model."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, predict, and print what was found and where it lies."""
+    run_command(lambda: predict(parse(argv)))
+
+
+def parse(argv: Sequence[str] | None = None) -> PredictConfig:
+    """Options from the command line."""
+    import tyro
+
+    return tyro.cli(
+        PredictConfig,
+        args=argv,
+        description="Say what the faces in pictures, videos or a camera's stream express.",
+        prog="python -m neurogaze_fast.predict",
+    )
+
+
+def predict(
+    config: PredictConfig,
+    *,
+    predictor: Predictor | None = None,
+    detector: Detector | None = None,
+) -> Summary:
+    """Do what the options say; a predictor and a detector of the caller's are used if given.
+
+    Raises:
+        DataError: nothing could be read.
+    """
+    from rich.console import Console
+
+    from neurogaze_fast.deploy.analyse import Analyser
+    from neurogaze_fast.deploy.detect import CenterFace
+    from neurogaze_fast.deploy.inputs import find_inputs
+    from neurogaze_fast.deploy.predict_files import FilePredictor, refuse_overwriting
+    from neurogaze_fast.deploy.predict_report import print_summary, show_progress
+    from neurogaze_fast.deploy.results import ResultFiles
+    from neurogaze_fast.signals import stop_on_signal
+
+    console = Console()
+    out = config.out or (None if config.camera is not None else DEFAULT_OUT)
+    inputs, skipped = find_inputs(config.inputs, out)
+    if out is not None:
+        refuse_overwriting(inputs, out)
+    predictor = predictor or open_predictor(config)
+    if config.detect:
+        detector = detector or CenterFace(threads=config.threads)
+    else:
+        detector = None
+    engine = predictor.engine
+    console.print(f"{engine.detail}; faces: {detector.detail if detector else 'as given'}",
+                  markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    for reason in engine.passed_over:
+        console.print(f"Passed over: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if engine.synthetic:
+        console.print(f"[bold white on red] WARNING [/] [bold red]{DRAWN}[/]", highlight=False)
+    analyser = Analyser(
+        predictor, detector,
+        margin=config.margin, min_face=config.min_face, max_faces=config.max_faces,
+    )  # fmt: skip
+    csv, json = (
+        given or (out / f"results.{kind}" if out else None)
+        for given, kind in ((config.csv, "csv"), (config.json, "json"))
+    )
+    about = {
+        "engine": engine.detail, "detector": detector.detail if detector else None,
+        "synthetic": engine.synthetic, "margin": config.margin if detector else None,
+    }  # fmt: skip
+    with stop_on_signal() as stop, ResultFiles(csv, json, about) as results:
+        if config.camera is None:
+            work = FilePredictor(analyser, results, out, every=config.every, stop=stop)
+            work.summary.skipped += skipped
+            try:
+                with show_progress(console) as progress:
+                    summary = work.run(inputs, progress)
+            finally:  # an interrupted run's results are written, too
+                results.summary = work.summary.to_json(analyser)
+        else:
+            summary = _camera(config, analyser, results, out, console, stop)
+            results.summary = summary.to_json(analyser)
+    print_summary(console, summary, analyser.left_out, [p for p in (out, csv, json) if p])
+    if config.camera is None and not summary.pictures and not summary.videos:
+        raise DataError(
+            f"None of the {len(summary.skipped)} files could be read as a picture or video. The "
+            "reasons are above."
+        )
+    return summary
+
+
+def open_predictor(config: PredictConfig) -> Predictor:
+    """The model that was named, or the newest run's."""
+    from neurogaze_fast.deploy.engine import newest_run
+    from neurogaze_fast.deploy.predictor import Predictor
+
+    model = config.model or newest_run()
+    return Predictor(model, config.engine, threads=config.threads)
+
+
+def _camera(config: PredictConfig, analyser: Any, results: Any, out: Path | None,
+            console: Console, stop: Any) -> Summary:  # fmt: skip
+    from neurogaze_fast.deploy.predict_camera import NewestFrame, open_camera, screen, watch
+
+    source = f"camera-{config.camera}"
+    frames = NewestFrame(open_camera(config.camera or 0))
+    with console.status("Waiting for the camera") as line:
+        return watch(
+            frames, analyser, results,
+            source=source, record=out / f"{source}.mp4" if out else None, show=screen(),
+            every=config.every, report=line.update, stop=stop,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""``python -m neurogaze_fast.serve``: answer pictures over HTTP, with a page to try it at /."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from neurogaze_fast.deploy.config_serve import ServeConfig
+from neurogaze_fast.errors import ConfigError, run_command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from neurogaze_fast.deploy.server import Service
+
+SYNTHETIC = (
+    "This model was trained on DRAWN FACES: its answers show that the server runs, and say "
+    "nothing about people."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and serve until SIGTERM or Ctrl-C."""
+    run_command(lambda: serve(parse(argv)))
+
+
+def parse(argv: Sequence[str] | None = None) -> ServeConfig:
+    """Options from the command line."""
+    import tyro
+
+    return tyro.cli(
+        ServeConfig,
+        args=argv,
+        description=ServeConfig.__doc__,
+        prog="python -m neurogaze_fast.serve",
+    )
+
+
+def serve(config: ServeConfig) -> None:
+    """Open the model and answer requests; SIGTERM and Ctrl-C finish what has begun, and end.
+
+    Raises:
+        ConfigError: a package is missing, or the port is in use.
+        EngineLostError: CUDA failed for good.
+    """
+    from rich.console import Console
+
+    from neurogaze_fast.signals import stop_on_signal
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    console = Console(soft_wrap=True)
+    service = open_service(config, console)
+    from neurogaze_fast.deploy.serving import serve_until
+
+    def announce(address: str) -> None:
+        console.print(f"Listening on {address} (a page to try it, /predict, and Open Inference "
+                      "Protocol v2). Ctrl-C ends.", markup=False, highlight=False)  # fmt: skip
+
+    with stop_on_signal() as stop:
+        asyncio.run(serve_until(service, config, stop, announce=announce))
+    if not service.in_flight:  # else a batch may hang, and closing would wait for it
+        service.engine.close()
+    console.print("Ended: everything that had begun was answered.", markup=False)
+
+
+def open_service(config: ServeConfig, console: Console) -> Service:
+    """The engine of the options, warmed up by the server later, and what answers with it."""
+    try:
+        from neurogaze_fast.deploy.server import Service
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in ("aiohttp", "prometheus_client"):
+            raise
+        raise ConfigError(
+            f"The package {missing.name} is missing, which the server needs: "
+            "pip install 'neurogaze_fast[serve]'"
+        ) from missing
+    from neurogaze_fast.deploy.engine import newest_run, open_engine
+    from neurogaze_fast.deploy.faces_in_picture import open_faces
+    from neurogaze_fast.deploy.predictor import prepare_face
+
+    path = config.model or newest_run()
+    engine = open_engine(
+        path,
+        config.engine,
+        precision=config.precision,
+        threads=config.threads,
+        strict=config.strict,
+    )
+    console.print(f"Model: {path}\nEngine: {engine.detail}", markup=False, highlight=False)
+    for text in getattr(engine, "passed_over", ()):
+        console.print(f"  not used: {text}", markup=False, highlight=False)
+    if engine.synthetic:
+        console.print(SYNTHETIC, style="bold white on red", markup=False)
+    return Service(engine, config, prepare=prepare_face, faces=open_faces())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""A student with answers of many kinds, without training: random features, fitted classifier."""
+
+import os
+import shutil
+
+import numpy as np
+import torch
+
+from neurogaze_fast.faces.labels import hard_labels
+from neurogaze_fast.faces.resident import plain_batches
+from neurogaze_fast.faces.synthetic import draw_faces
+from neurogaze_fast.student.inference import save_model
+from neurogaze_fast.student.resnet import ResNet
+
+SIZE = 32
+
+
+def fitted_student(images, votes, *, size=SIZE, architecture="resnet18", stem="small"):
+    """ResNet whose BatchNorm has seen `images` and whose fc is a ridge regression on features."""
+    torch.manual_seed(0)
+    model = ResNet(architecture, stem=stem)
+    batches = list(plain_batches(images, size=size, batch_size=64, device=torch.device("cpu")))
+    with torch.no_grad():
+        for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.momentum = None  # the running statistics are the plain mean
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.uniform_(-0.5, 0.5)
+        model.train()
+        for batch in batches:
+            model(batch)
+        model.eval()
+        features = torch.cat([model(batch)[0] for batch in batches]).double()
+        targets = torch.eye(8, dtype=torch.float64)[torch.from_numpy(hard_labels(votes))]
+        mean = features.mean(0)
+        centred = features - mean
+        gram = centred @ centred.T + 0.1 * len(images) * centred.var() * torch.eye(len(images))
+        weight = (centred.T @ torch.linalg.solve(gram, targets - 0.125)).T * 8
+        model.fc.weight.copy_(weight)
+        model.fc.bias.copy_(-(weight @ mean))
+    return model
+
+
+def write_run(folder, *, size=SIZE, synthetic=True, **options):
+    """A run folder that holds such a student's model file, and nothing else."""
+    images, votes = draw_faces("train", 192)
+    model = fitted_student(images, votes, size=size, **options)
+    facts = {
+        "size": size,
+        "flip": False,
+        "synthetic": synthetic,
+        "data": {"source": "drawn", "sha256": "0" * 64, "synthetic": synthetic},
+        "selected": {"by": "last", "epoch": 1, "on": "valid", "value": 0.5},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(folder / "model.safetensors", model, model.state_dict(), facts)
+    return folder
+
+
+def linked_copy(run, folder):
+    """A copy of a run folder whose files take no space: replace them, never write into them."""
+    return shutil.copytree(run, folder, copy_function=os.link)
+
+
+def colour_faces(count, side=SIZE, seed=0):
+    """uint8 [count, side, side, 3]: drawn faces under a random tint."""
+    from neurogaze_fast.deploy.predictor import prepare_face
+
+    images, _ = draw_faces("valid", count)
+    tints = np.random.default_rng(seed).uniform(0.5, 1, (count, 1, 1, 3))
+    grey = np.stack([prepare_face(image, side) for image in images])
+    return (grey * tints).astype(np.uint8)

@@ -1,0 +1,141 @@
+"""The export command as a user types it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from neurogaze_fast import export as export_command
+from neurogaze_fast.artifacts import manifest_path
+from neurogaze_fast.deploy.engine import open_engine
+from neurogaze_fast.deploy.onnx_safety import open_graph
+from neurogaze_fast.deploy.triton import check_repository
+from neurogaze_fast.faces.load import load_faces
+from neurogaze_fast.faces.synthetic import draw_faces
+from neurogaze_fast.student.inference import load_model, predict_logits
+from tests.deploy.conftest import exported_run, fitted_run, quick_timing  # noqa: F401
+from tests.deploy.small_model import SIZE, linked_copy, write_run
+
+
+def failure(capsys, *options):
+    """What a command that fails prints, and its exit code."""
+    with pytest.raises(SystemExit) as caught:
+        export_command.main([str(option) for option in options])
+    return capsys.readouterr().err, caught.value.code
+
+
+@pytest.fixture
+def copy(exported_run, tmp_path):  # noqa: F811
+    return linked_copy(exported_run, tmp_path / "run")
+
+
+def test_files_and_report(exported_run, small_set):  # noqa: F811
+    folder = exported_run / "export"
+    graph = open_graph(folder / "fp32.onnx")
+    assert graph.facts["model"]["architecture"] == "resnet18"
+    report = json.loads((folder / "openvino-fp32.parity.json").read_text())
+    assert report["passed"] is True
+    assert report["graph_sha256"] == graph.sha256
+    assert report["faces"]["n"] == len(load_faces(None, small_set)["valid"].labelled("argmax")[0])
+    assert report["label_agreement"] == 1
+    assert report["file_bytes"] == (folder / "fp32.onnx").stat().st_size
+
+
+def test_the_same_export_is_reused_and_another_is_refused(copy, small_set, capsys):
+    graph = copy / "export" / "fp32.onnx"
+    before = graph.read_bytes(), graph.stat().st_mtime_ns
+    options = [copy, "--engine", "onnxruntime", "--data", small_set, "--parity-faces", 5]
+    export_command.main([str(option) for option in (*options, "--triton", copy / "models")])
+    assert (graph.read_bytes(), graph.stat().st_mtime_ns) == before
+    shown = capsys.readouterr().out
+    assert "was there already" in shown
+    assert "same label" in shown
+    assert check_repository(copy / "models")["input"][0]["dims"] == [SIZE, SIZE, 3]
+    said, code = failure(capsys, *options, "--input-size", 48)
+    assert code == 2
+    assert "was exported with another input_size" in said
+    write_run(copy, synthetic=False)  # trained again: another manifest, the same weights
+    said, code = failure(capsys, *options)
+    assert "was exported with another synthetic" in said
+    assert graph.read_bytes() == before[0]
+
+
+def test_another_input_size_resizes_inside_the_graph(copy, small_set, drawn):
+    out = copy.parent / "out"
+    options = [copy, "--engine", "onnx", "--input-size", 48, "--out", out, "--data", small_set]
+    export_command.main([str(option) for option in (*options, "--json")])
+    engine = open_engine(out, "onnxruntime")
+    assert engine.input_size == 48
+    images = drawn[0][:8]
+    model, facts = load_model(copy)
+    import torch
+
+    logits = predict_logits(model, images, size=facts["size"], device=torch.device("cpu"))
+    wanted = torch.from_numpy(logits).softmax(1).numpy()
+    found = engine.run(np.repeat(images[..., None], 3, axis=3))[0]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert json.loads((out / "onnx-fp32.parity.json").read_text())["input_size"] == 48
+
+
+def test_a_failing_report_exits_with_3_and_keeps_the_files(copy, small_set, capsys, monkeypatch):
+    from neurogaze_fast.deploy import parity
+
+    monkeypatch.setitem(parity.LIMITS, "fp32", parity.Limit(0.0, 1.0, None))
+    said, code = failure(capsys, copy, "--engine", "onnxruntime", "--precision", "fp32", "--data",
+                         small_set)  # fmt: skip
+    assert code == 3
+    assert "does not give the model's answers: a probability changed by" in said
+    assert "The files were kept" in said
+    report = json.loads((copy / "export" / "onnxruntime-fp32.parity.json").read_text())
+    assert report["passed"] is False
+    assert report["reasons"]
+
+
+def test_half_precision_graphs_keep_the_labels(copy, small_set, capsys):
+    for precision in ("fp16", "bf16"):
+        options = [copy, "--engine", "onnx", "--precision", precision, "--data", small_set]
+        export_command.main([str(option) for option in options])
+        graph = open_graph(copy / "export" / f"{precision}.onnx")
+        assert graph.precision == precision
+        assert len(graph.data) < (copy / "export" / "fp32.onnx").stat().st_size * 0.6
+    found = open_engine(copy, "onnxruntime", precision="fp16").run(
+        np.repeat(draw_faces("valid", 8)[0][:, :SIZE, :SIZE, None], 3, axis=3)
+    )[0]
+    assert np.allclose(found.sum(1), 1, atol=1e-3)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "was not compared with the model" in shown  # bf16: no CPU engine runs such a graph
+
+
+def test_tensorrt_rtx_builds_without_a_gpu(copy, small_set, capsys, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = [copy, "--engine", "tensorrt-rtx", "--precision", "fp32", "--data", small_set]
+    export_command.main([str(option) for option in options])
+    built = list((copy / "export").glob("tensorrt-rtx-fp32-*.engine"))
+    assert len(built) == 1
+    assert manifest_path(built[0]).exists()
+    assert "No GPU here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--engine", "openvino", "--precision", "fp16"], "not fp16"),
+        (["--engine", "onnxruntime", "--precision", "bf16"], "no bf16 kernels"),
+        (["--input-size", "8"], "in [16, 1024]"),
+        (["--parity-faces", "0"], "more than 0"),
+        (["--threads", "-1"], "0 or more"),
+        (["--data", "/nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_options_are_said_at_once(copy, capsys, options, message):
+    said, code = failure(capsys, copy, *options)
+    assert code == 2
+    assert message in said
+
+
+def test_a_run_without_a_model_is_said(tmp_path, capsys):
+    said, code = failure(capsys, tmp_path)
+    assert code == 2
+    assert "does not exist" in said
