@@ -12,7 +12,7 @@ ifeq ($(shell command -v nvidia-smi),)
 export TORCH_CUDA_ARCH_LIST ?= 9.0
 endif
 
-.PHONY: train test bench gpu lint clean
+.PHONY: train test serve bench gpu lint clean
 .DEFAULT_GOAL := train
 
 train: $(DEMO)/bank.safetensors  ## from drawn faces and simulated EEG to a student and its report
@@ -25,14 +25,17 @@ $(DEMO)/bank.safetensors: | $(VENV)/.installed
 	$(BIN)/python -m neurogaze_fast.train_teacher $(DEMO)/eeg --folds 0 --out $(DEMO)/teacher
 	$(BIN)/python -m neurogaze_fast.build_prototypes $(DEMO)/teacher --out $@
 
-test: $(VENV)/.installed-test  ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test  ## run the tests, a file at a time for each processor
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+serve: $(VENV)/.installed-serve $(VENV)/.installed-vision  ## the newest run as a web page
+	$(BIN)/python -m neurogaze_fast.serve
 
 bench: $(VENV)/.installed-bench  ## measure; tables in benchmarks/README.md
 	$(BIN)/python -m pytest benchmarks -q --benchmark-columns=median,rounds --benchmark-sort=name
 
-gpu: $(VENV)/.installed-test $(VENV)/.installed-bench  ## tests, benchmarks and sanitizers on a CUDA device
-	$(BIN)/python -m benchmarks.gpu
+gpu:  ## tests, benchmarks and sanitizers on a CUDA device, with the torch that is installed there
+	benchmarks/gpu_suite.sh
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -58,4 +61,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(call extra,bench)
+	touch $@
+
+$(VENV)/.installed-serve $(VENV)/.installed-vision: $(VENV)/.installed-%: $(VENV)/.installed
+	$(call extra,$*)
 	touch $@

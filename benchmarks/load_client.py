@@ -6,8 +6,11 @@ import json
 
 import numpy as np
 
-CONNECTIONS = 256
-"""Open at once at most; a request that finds none is counted as failed, not sent later."""
+CONNECTIONS = 850
+"""Open at once at most; a request that finds none is counted as such, not sent later. Fewer than
+the server takes (1000, or 896 where 1024 files may be open), more than its queue holds (256)."""
+NO_CONNECTION = -1
+"""In place of a status: this client had no connection free, and the server was not asked."""
 
 
 async def good_request(address, kind, seed):
@@ -48,9 +51,9 @@ class Pool:
         self.address, self.idle, self.open = address, [], 0
 
     async def ask(self, request):
-        """(status, body); 0 where no connection is free or the server hung up."""
+        """(status, body); 0 where the server hung up, NO_CONNECTION where none is free."""
         if not self.idle and self.open >= CONNECTIONS:
-            return 0, b""
+            return NO_CONNECTION, b""
         link = self.idle.pop() if self.idle else None
         fresh = link is None
         self.open += fresh

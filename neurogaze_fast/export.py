@@ -10,6 +10,8 @@ from neurogaze_fast.deploy.config_export import ExportConfig
 from neurogaze_fast.errors import run_command
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from neurogaze_fast.deploy.exporting import Exported
 
 
@@ -34,7 +36,8 @@ def run(config: ExportConfig) -> Exported:
     """Export, print what was written, and fail where the answers changed too much.
 
     Raises:
-        ParityError: the limits of the precision do not hold; every file stays.
+        ParityError: the limits of the precision do not hold; every file stays, and no Triton
+            model is written.
     """
     from rich.console import Console
 
@@ -42,32 +45,38 @@ def run(config: ExportConfig) -> Exported:
     from neurogaze_fast.deploy.parity import ParityError, table
 
     done = export(config)
-    repository = None
-    if config.triton is not None:
-        from neurogaze_fast.deploy.triton import check_repository, write_repository
-
-        repository = write_repository(done.graph, config.triton)
-        check_repository(config.triton)
+    files = {"graph": done.graph.path, "engine": done.engine_file, "report": done.report_file}
+    console = Console()
     if config.json:
-        print(json.dumps(done.report, indent=2, allow_nan=False))
+        there = {what: str(where) for what, where in files.items() if where is not None}
+        told = {"report": done.report, "remarks": done.remarks, "files": there}
+        print(json.dumps(told, indent=2, allow_nan=False))
     else:
-        console = Console()
         if done.report is not None:
             console.print(table(done.report))
         for remark in done.remarks:
-            console.print(f"* {remark}", markup=False, highlight=False)
-        graph = f"{done.graph.path}{' (was there already)' if done.reused else ''}"
-        written = {"Graph": graph, "Engine": done.engine_file, "Triton model": repository}
-        written["Report"] = done.report_file
-        for what, where in written.items():
+            _say(console, f"* {remark}")
+        for what, where in files.items():
             if where is not None:
-                console.print(f"{what}: {where}", soft_wrap=True, markup=False, highlight=False)
+                again = " (was there already)" if what == "graph" and done.reused else ""
+                _say(console, f"{what.capitalize()}: {where}{again}")
     if done.report is not None and not done.report["passed"]:
         raise ParityError(
             f"{done.report['detail']} does not give the model's answers: "
             f"{'; '.join(done.report['reasons'])}. The files were kept; use another --precision."
         )
+    if config.triton is not None:  # servers poll such folders: nothing unproven goes there
+        from neurogaze_fast.deploy.triton import check_repository, write_repository
+
+        repository = write_repository(done.graph, config.triton)
+        check_repository(config.triton)
+        if not config.json:
+            _say(console, f"Triton model: {repository}")
     return done
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from neurogaze_fast.deploy.detect import Detector
+    from neurogaze_fast.deploy.predict_camera import Camera
     from neurogaze_fast.deploy.predict_files import Summary
     from neurogaze_fast.deploy.predictor import Predictor
 
@@ -55,51 +56,51 @@ def predict(
     from neurogaze_fast.deploy.analyse import Analyser
     from neurogaze_fast.deploy.detect import CenterFace
     from neurogaze_fast.deploy.inputs import find_inputs
-    from neurogaze_fast.deploy.predict_files import FilePredictor, refuse_overwriting
-    from neurogaze_fast.deploy.predict_report import print_summary, show_progress
+    from neurogaze_fast.deploy.predict_camera import open_camera
+    from neurogaze_fast.deploy.predict_files import FilePredictor, Summary, refuse_overwriting
+    from neurogaze_fast.deploy.predict_report import print_summary, say, show_progress
     from neurogaze_fast.deploy.results import ResultFiles
     from neurogaze_fast.signals import stop_on_signal
 
     console = Console()
     out = config.out or (None if config.camera is not None else DEFAULT_OUT)
     inputs, skipped = find_inputs(config.inputs, out)
-    if out is not None:
-        refuse_overwriting(inputs, out)
+    csv, json = (
+        given or (out / f"results.{kind}" if out else None)
+        for given, kind in ((config.csv, "csv"), (config.json, "json"))
+    )
+    refuse_overwriting(inputs, out, [path for path in (csv, json) if path], config.model)
     predictor = predictor or open_predictor(config)
     if config.detect:
         detector = detector or CenterFace(threads=config.threads)
     else:
         detector = None
     engine = predictor.engine
-    console.print(f"{engine.detail}; faces: {detector.detail if detector else 'as given'}",
-                  markup=False, highlight=False, soft_wrap=True)  # fmt: skip
+    say(console, f"{engine.detail}; faces: {detector.detail if detector else 'as given'}")
     for reason in engine.passed_over:
-        console.print(f"Passed over: {reason}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"Passed over: {reason}")
     if engine.synthetic:
         console.print(f"[bold white on red] WARNING [/] [bold red]{DRAWN}[/]", highlight=False)
     analyser = Analyser(
         predictor, detector,
         margin=config.margin, min_face=config.min_face, max_faces=config.max_faces,
     )  # fmt: skip
-    csv, json = (
-        given or (out / f"results.{kind}" if out else None)
-        for given, kind in ((config.csv, "csv"), (config.json, "json"))
-    )
     about = {
         "engine": engine.detail, "detector": detector.detail if detector else None,
         "synthetic": engine.synthetic, "margin": config.margin if detector else None,
     }  # fmt: skip
+    summary = Summary(skipped=skipped)
+    # Before the results are opened: without a camera, earlier ones stay as they are.
+    camera = None if config.camera is None else open_camera(config.camera)
     with stop_on_signal() as stop, ResultFiles(csv, json, about) as results:
-        if config.camera is None:
-            work = FilePredictor(analyser, results, out, every=config.every, stop=stop)
-            work.summary.skipped += skipped
-            try:
+        try:
+            if camera is None:
+                work = FilePredictor(analyser, results, out, summary, every=config.every, stop=stop)
                 with show_progress(console) as progress:
-                    summary = work.run(inputs, progress)
-            finally:  # an interrupted run's results are written, too
-                results.summary = work.summary.to_json(analyser)
-        else:
-            summary = _camera(config, analyser, results, out, console, stop)
+                    work.run(inputs, progress)
+            else:
+                _watch(config, camera, analyser, results, summary, out, console, stop)
+        finally:  # the results of a run that ends early are written, too
             results.summary = summary.to_json(analyser)
     print_summary(console, summary, analyser.left_out, [p for p in (out, csv, json) if p])
     if config.camera is None and not summary.pictures and not summary.videos:
@@ -119,15 +120,14 @@ def open_predictor(config: PredictConfig) -> Predictor:
     return Predictor(model, config.engine, threads=config.threads)
 
 
-def _camera(config: PredictConfig, analyser: Any, results: Any, out: Path | None,
-            console: Console, stop: Any) -> Summary:  # fmt: skip
-    from neurogaze_fast.deploy.predict_camera import NewestFrame, open_camera, screen, watch
+def _watch(config: PredictConfig, camera: Camera, analyser: Any, results: Any, summary: Summary,
+           out: Path | None, console: Console, stop: Any) -> None:  # fmt: skip
+    from neurogaze_fast.deploy.predict_camera import NewestFrame, screen, watch
 
     source = f"camera-{config.camera}"
-    frames = NewestFrame(open_camera(config.camera or 0))
     with console.status("Waiting for the camera") as line:
-        return watch(
-            frames, analyser, results,
+        watch(
+            NewestFrame(camera), analyser, results, summary,
             source=source, record=out / f"{source}.mp4" if out else None, show=screen(),
             every=config.every, report=line.update, stop=stop,
         )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -59,10 +61,18 @@ def serve(config: ServeConfig) -> None:
                       "Protocol v2). Ctrl-C ends.", markup=False, highlight=False)  # fmt: skip
 
     with stop_on_signal() as stop:
-        asyncio.run(serve_until(service, config, stop, announce=announce))
-    if not service.in_flight:  # else a batch may hang, and closing would wait for it
-        service.engine.close()
-    console.print("Ended: everything that had begun was answered.", markup=False)
+        unfinished = asyncio.run(serve_until(service, config, stop, announce=announce))
+    console.print(
+        f"Ended: {unfinished} of the requests that had begun could not be finished in time."
+        if unfinished
+        else "Ended: everything that had begun was answered.",
+        markup=False,
+    )
+    if service.batcher.engine_busy:
+        # It may hang: closing would wait for it, and the interpreter's end abort in its thread.
+        sys.stdout.flush()
+        os._exit(0)
+    service.engine.close()
 
 
 def open_service(config: ServeConfig, console: Console) -> Service:

@@ -9,12 +9,19 @@ import pytest
 from neurogaze_fast.faces.ferplus import VOTE_COLUMNS
 from neurogaze_fast.faces.synthetic import draw_faces
 
+# Tests that run side by side share the processor. Read once, when torch is imported.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    _share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _share)))
 # Read once by cuBLAS, at the first product of the process: --deterministic needs it before that.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pytest_collection_modifyitems(config, items):
     import torch
+
+    # Files are shared out among workers in this order: the longest ones must not come last.
+    items.sort(key=lambda item: item.path.parent.name != "native")
 
     if torch.cuda.is_available():
         return

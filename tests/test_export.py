@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from neurogaze_fast import export as export_command
-from neurogaze_fast.artifacts import manifest_path
 from neurogaze_fast.deploy.engine import open_engine
 from neurogaze_fast.deploy.onnx_safety import open_graph
 from neurogaze_fast.deploy.triton import check_repository
@@ -60,10 +59,15 @@ def test_the_same_export_is_reused_and_another_is_refused(copy, small_set, capsy
     assert graph.read_bytes() == before[0]
 
 
-def test_another_input_size_resizes_inside_the_graph(copy, small_set, drawn):
+def test_another_input_size_resizes_inside_the_graph(copy, small_set, drawn, capsys):
     out = copy.parent / "out"
     options = [copy, "--engine", "onnx", "--input-size", 48, "--out", out, "--data", small_set]
     export_command.main([str(option) for option in (*options, "--json")])
+    told = json.loads(capsys.readouterr().out)
+    assert told["report"]["passed"] is True
+    assert isinstance(told["remarks"], list)
+    report = str(out / "onnx-fp32.parity.json")
+    assert told["files"] == {"graph": str(out / "fp32.onnx"), "report": report}
     engine = open_engine(out, "onnxruntime")
     assert engine.input_size == 48
     images = drawn[0][:8]
@@ -82,7 +86,8 @@ def test_a_failing_report_exits_with_3_and_keeps_the_files(copy, small_set, caps
 
     monkeypatch.setitem(parity.LIMITS, "fp32", parity.Limit(0.0, 1.0, None))
     said, code = failure(capsys, copy, "--engine", "onnxruntime", "--precision", "fp32", "--data",
-                         small_set)  # fmt: skip
+                         small_set, "--triton", copy / "models")  # fmt: skip
+    assert not (copy / "models").exists()
     assert code == 3
     assert "does not give the model's answers: a probability changed by" in said
     assert "The files were kept" in said
@@ -112,10 +117,13 @@ def test_tensorrt_rtx_builds_without_a_gpu(copy, small_set, capsys, monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     options = [copy, "--engine", "tensorrt-rtx", "--precision", "fp32", "--data", small_set]
     export_command.main([str(option) for option in options])
-    built = list((copy / "export").glob("tensorrt-rtx-fp32-*.engine"))
-    assert len(built) == 1
-    assert manifest_path(built[0]).exists()
-    assert "No GPU here" in capsys.readouterr().out
+    assert not list((copy / "export").glob("*.engine"))  # nothing could ever load it
+    assert "No GPU here: checked that the engine builds" in capsys.readouterr().out
+    export_command.main([str(option) for option in (*options, "--json")])
+    told = json.loads(capsys.readouterr().out)
+    assert told["report"] is None
+    assert "checked that the engine builds" in told["remarks"][0]
+    assert told["files"] == {"graph": str(copy / "export" / "fp32.onnx")}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -130,6 +133,68 @@ def test_an_input_is_never_overwritten(tmp_path):
     with pytest.raises(ConfigError, match=r"would replace .*Give another --out"):
         run(tmp_path / "x.png", "--no-detect", "--out", tmp_path)
     assert (tmp_path / "x.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("x.png --csv x.png", "one of the files to read"),
+        ("x.png --json x.png", "one of the files to read"),
+        ("x.png.part --csv x.png", "x.png.part is one of the files to read"),
+        ("x.png --model model.onnx --csv model.onnx", "one of the files to read"),
+        ("x.png --csv r.txt --json r.txt", "written by this run already"),
+        ("x.png --csv r.part --json r", "r.part is written by this run already"),
+        ("x.png --csv out/x.png", "written by this run already"),
+        ("x.png --json out", "a folder"),
+    ],
+)
+def test_results_replace_nothing_that_is_read_or_written(tmp_path, monkeypatch, words, found):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    Image.new("RGB", (64, 64)).save("x.png")
+    Image.new("RGB", (64, 64)).save("x.png.part", "PNG")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(ConfigError, match=f"cannot be written to .*{re.escape(found)}"):
+        run(*words.split(), "--no-detect", "--out", "out")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_names_that_are_no_utf8_are_shown_and_written(tmp_path, capsys, monkeypatch):
+    if sys.platform != "linux":
+        pytest.skip("file names are Unicode here")
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / os.fsdecode(b"bad\xff.png")).write_bytes(b"no picture")
+    Image.new("RGB", (64, 64)).save(folder / os.fsdecode(b"good\xff.png"))
+    with VideoWriter(folder / os.fsdecode(b"film\xff.mp4"), 10) as video:
+        video.write(np.zeros((64, 64, 3), np.uint8))
+    monkeypatch.setattr("neurogaze_fast.deploy.predict_report.QUIET_S", 0)
+    summary = run(folder, "--no-detect", "--out", tmp_path / "out")
+    assert (summary.pictures, summary.videos) == (1, 1)
+    printed = capsys.readouterr().out
+    assert r"bad\udcff.png: no picture" in printed
+    assert r"frames of film\udcff.mp4: 1 of 1" in printed
+    sources = [row["source"] for row in table(tmp_path / "out/results.csv")]
+    assert [source.rpartition("/")[2] for source in sources] == [
+        r"film\udcff.mp4", r"good\udcff.png",
+    ]  # fmt: skip
+    found = json.loads((tmp_path / "out/results.json").read_text())
+    assert found["summary"]["skipped"][0]["source"] == str(folder / os.fsdecode(b"bad\xff.png"))
+
+
+def test_a_failure_before_the_first_row_keeps_earlier_results(demo, tmp_path):
+    class Broken(BrightnessPredictor):
+        def probabilities(self, faces):
+            raise DataError("broken")
+
+    out = tmp_path / "out"
+    run(demo[0], "--no-detect", "--out", out)
+    before = (out / "results.csv").read_bytes(), (out / "results.json").read_bytes()
+    with pytest.raises(DataError, match="broken"):
+        run(demo[0], "--no-detect", "--out", out, predictor=Broken())
+    assert ((out / "results.csv").read_bytes(), (out / "results.json").read_bytes()) == before
+    assert not list(out.glob("*.part"))
 
 
 def test_a_video_keeps_its_frames_and_every_nth_is_looked_at(tmp_path):

@@ -26,13 +26,22 @@ from tests.deploy.server_under_test import FakeEngine, grey, picture, serving, t
 
 TOKEN = "a-token-of-enough-characters"
 SCRIPT = """
-import sys
+import atexit, functools, sys
 from neurogaze_fast import serve
+from neurogaze_fast.deploy import serving
 from neurogaze_fast.deploy.server import Service
 from tests.deploy.server_under_test import FakeEngine, prepare
-serve.open_service = lambda config, console: Service(
-    FakeEngine(float(sys.argv[1])), config, prepare=prepare)
-serve.main(["--port", "0", "--max-batch", "1", "--max-wait-ms", "0", "--deadline-s", "60"])
+
+class Slow(FakeEngine):
+    def run(self, images):
+        self.delay_s = float(sys.argv[1]) if images.any() else 0.0  # the server's own tests are 0
+        return super().run(images)
+
+engine = Slow()
+atexit.register(lambda: print("The interpreter's end:", engine.batches[-1]))
+serve.open_service = lambda config, console: Service(engine, config, prepare=prepare)
+serving.serve_until = functools.partial(serving.serve_until, drain_s=float(sys.argv[2]))
+serve.main(["--port", "0", "--max-batch", "1", "--max-wait-ms", "0", "--deadline-s", sys.argv[3]])
 """
 
 
@@ -229,9 +238,10 @@ def test_without_a_run_it_says_so(tmp_path, monkeypatch, capsys):
     assert "There is no finished run in runs" in capsys.readouterr().err
 
 
-def test_sigterm_answers_what_is_under_way_and_exits_0():
+def ended_under_way(delay_s, drain_s, deadline_s, wait_s=0.3):
+    """(answer, output, seconds until its end) of a server that SIGTERM ends during a request."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, "0.5"],
+        [sys.executable, "-c", SCRIPT, str(delay_s), str(drain_s), str(deadline_s)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -241,17 +251,42 @@ def test_sigterm_answers_what_is_under_way_and_exits_0():
         port = int(line.split("http://127.0.0.1:")[1].split()[0])
         with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
             link.sendall(post(picture(grey(200))))
-            time.sleep(0.2)
+            time.sleep(wait_s)
+            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             answer = b""
             while part := link.recv(65536):
                 answer += part
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["label"] == "fear"
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
-        assert "everything that had begun was answered" in out
+        return answer, out, time.monotonic() - began
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def test_sigterm_answers_what_is_under_way_and_exits_0():
+    answer, out, _ = ended_under_way(delay_s=0.8, drain_s=15, deadline_s=60)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["label"] == "fear"
+    assert "everything that had begun was answered" in out
+    assert out.endswith("\nThe interpreter's end: closed\n")
+
+
+def test_sigterm_ends_during_an_inference_that_hangs_and_says_what_was_not_finished():
+    answer, out, seconds = ended_under_way(delay_s=40, drain_s=0.3, deadline_s=60)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert "the server is ending" in answer.decode()
+    assert "1 of the requests that had begun could not be finished in time" in out
+    assert "was answered" not in out
+    assert "The interpreter's end" not in out  # real engines abort in it while they compute
+    assert seconds < 20
+
+
+def test_sigterm_ends_though_the_engine_hangs_on_what_was_answered_504():
+    answer, out, seconds = ended_under_way(delay_s=40, drain_s=5, deadline_s=0.2, wait_s=2)
+    assert answer.startswith(b"HTTP/1.1 504")
+    assert "everything that had begun was answered" in out
+    assert "The interpreter's end" not in out  # real engines abort in it while they compute
+    assert seconds < 20

@@ -55,11 +55,8 @@ class Analyser:
     ) -> None:
         self.predictor = predictor
         self.finder = FaceFinder(detector, margin=margin, min_face=min_face, max_faces=max_faces)
-
-    @property
-    def left_out(self) -> dict[str, int]:
-        """See FaceFinder."""
-        return self.finder.left_out
+        self.left_out = {"small": 0, "many": 0}
+        """Faces found so far and not used: smaller than `min_face`, beyond `max_faces`."""
 
     def faces(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces of each image, uint8 [H, W, 3] RGB, surest first.
@@ -68,9 +65,11 @@ class Analyser:
         """
         size = self.predictor.engine.input_size
         found = [self.finder.find(image, size) for image in images]
-        batch = np.concatenate([np.zeros((0, size, size, 3), np.uint8), *(f for _, f in found)])
+        batch = np.concatenate([np.zeros((0, size, size, 3), np.uint8), *(f.faces for f in found)])
+        self.left_out["small"] += sum(f.small for f in found)
+        self.left_out["many"] += sum(f.many for f in found)
         answers = iter(zip(*self.predictor.probabilities(batch), strict=True))
-        return [[self._face(box, *next(answers)) for box in boxes] for boxes, _ in found]
+        return [[self._face(box, *next(answers)) for box in f.boxes] for f in found]
 
     @staticmethod
     def _face(box: np.ndarray, probabilities: np.ndarray, va: np.ndarray) -> Face:

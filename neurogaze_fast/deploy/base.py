@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
+from neurogaze_fast.deploy.graph import missing
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import NeurogazeError
 
@@ -62,12 +65,12 @@ class BaseEngine(ABC):
             for start in range(0, len(images), MAX_BATCH):
                 parts.append(self._infer(images[start : start + MAX_BATCH]))  # noqa: PERF401
         probabilities, affect = (np.concatenate(part) for part in zip(*parts, strict=True))
-        if not np.isfinite(probabilities).all():
-            rows = np.flatnonzero(~np.isfinite(probabilities).all(1))
+        rows = np.flatnonzero(~np.isfinite(np.hstack((probabilities, affect))).all(1))
+        if len(rows):
             raise EngineError(
-                f"{self.detail} gave probabilities that are not finite for {len(rows)} of "
-                f"{len(images)} faces (the first is number {rows[0]}). Export another precision: "
-                "fp32 always holds the values that training saw."
+                f"{self.detail} gave answers that are not finite for {len(rows)} of {len(images)} "
+                f"faces (the first is number {rows[0]}). Export another precision: fp32 always "
+                "holds the values that training saw."
             )
         return probabilities, affect
 
@@ -85,6 +88,21 @@ class BaseEngine(ABC):
     @abstractmethod
     def _free(self) -> None:
         """Let go of the session."""
+
+
+def import_library(package: str, extra: str) -> Any:
+    """Import an engine's library.
+
+    Raises:
+        ConfigError: not installed. EngineError: installed, but broken.
+    """
+    try:
+        return importlib.import_module(package)
+    except (ImportError, OSError, RuntimeError) as cause:  # or a library it needs is missing
+        if isinstance(cause, ModuleNotFoundError) and cause.name == package:
+            raise missing(package, extra) from cause
+        text = " ".join(str(cause).split())
+        raise EngineError(f"{package} cannot be imported: {text}. Reinstall it.") from cause
 
 
 def shown_threads(threads: int) -> str:

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +46,12 @@ class _Job:
     arrived: float = field(default_factory=time.monotonic)
 
 
+def _fail(jobs: Iterable[_Job], status: int = 503, message: str = "the server is ending") -> None:
+    for job in jobs:
+        if not job.answer.done():
+            job.answer.set_exception(RequestError(status, message))
+
+
 class Batcher:
     """Serialises all inference of a server. Use it from one event loop."""
 
@@ -69,7 +76,7 @@ class Batcher:
         self._waiting = self._computing = 0  # images
         self._arrived = asyncio.Event()
         self._busy_since: float | None = None
-        self._full_batch_s = 0.0  # of the newest large batches, for the wait ahead
+        self._full_batch_s = 0.0  # of the newest batches, for the wait ahead
         self._healthy = self._probed = False
         self._one_at_a_time = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,18 +92,23 @@ class Batcher:
         hangs = self._busy_since is not None and time.monotonic() - self._busy_since > HANGS_S
         return self._healthy and self._probed and not (hangs or self.draining or self.lost)
 
+    @property
+    def engine_busy(self) -> bool:
+        """Whether the engine computes, even what nobody waits for any more."""
+        return self._thread.busy
+
     async def start(self) -> None:
         """Start the engine's thread; readiness comes with the first test inference."""
         self._thread.start()
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._probe())]
 
     async def stop(self) -> None:
-        """End at once; what waits is answered 503."""
+        """End at once; what waits or is being computed is answered 503."""
         self.draining = self._ended = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._fail_waiting()
+        _fail(self._queue)
         self._thread.stop()
 
     async def submit(self, images: np.ndarray, deadline_s: float) -> Outputs:
@@ -185,10 +197,11 @@ class Batcher:
         self._watcher.batch(len(images))
         try:
             probabilities, valence_arousal = await self._run(images)
+        except asyncio.CancelledError:  # the server ends, and the engine is not waited for
+            _fail(jobs)
+            raise
         except Exception:
-            for job in jobs:
-                if not job.answer.done():
-                    job.answer.set_exception(RequestError(500, "the inference failed"))
+            _fail(jobs, 500, "the inference failed")
             return
         start = 0
         for job in jobs:
@@ -210,8 +223,10 @@ class Batcher:
             finally:
                 self._busy_since, self._computing = None, 0
         took = time.monotonic() - began
-        if 2 * len(images) >= self.max_batch:  # small batches say little about a full one
-            full = took * self.max_batch / len(images)
+        full = took * self.max_batch / len(images)
+        # For a small batch `full` is too much rather than too little. So it may only lower the
+        # estimate: a stall would else shed until no large batch forms, and be believed for ever.
+        if 2 * len(images) >= self.max_batch or full < self._full_batch_s:
             self._full_batch_s += (full - self._full_batch_s) * (0.3 if self._full_batch_s else 1)
         self._healthy = True
         return outputs
@@ -223,12 +238,7 @@ class Batcher:
         self._watcher.inference_failed()
         if is_sticky(error) and self.lost is None:
             self.lost = error
-            self._fail_waiting()
-
-    def _fail_waiting(self) -> None:
-        for job in self._queue:
-            if not job.answer.done():
-                job.answer.set_exception(RequestError(503, "the server is ending"))
+            _fail(self._queue)
 
     async def _probe(self) -> None:
         """Test inferences: three at the start, and more whenever the last inference failed."""

@@ -33,7 +33,8 @@ class ExportConfig:
     out: Path | None = None
     """Folder for graphs, engines and reports; by default RUN/export."""
     triton: Path | None = None
-    """Also write a Triton model repository into this folder."""
+    """Also write a Triton model repository into this folder, unless the answers changed too much
+    (not of a bf16 graph)."""
     parity_faces: int = 1000
     """Faces of valid to compare on, at most."""
     calibration_faces: int = 512
@@ -41,7 +42,7 @@ class ExportConfig:
     threads: int = 0
     """CPU threads of the engine; 0: its choice."""
     json: bool = False
-    """Print the report as JSON instead of a table."""
+    """Print report, remarks and files as JSON instead of a table."""
 
     def __post_init__(self) -> None:
         side = self.input_size

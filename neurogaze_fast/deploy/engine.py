@@ -12,7 +12,7 @@ import numpy as np
 
 from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.deploy.base import EngineError
-from neurogaze_fast.deploy.onnx_safety import PRECISIONS, OpenedGraph, open_graph
+from neurogaze_fast.deploy.onnx_safety import PRECISIONS, OpenedGraph, check_facts, open_graph
 from neurogaze_fast.errors import ArtifactError, CheckpointError, ConfigError
 from neurogaze_fast.student.inference import MODEL_FILE, model_path
 
@@ -46,28 +46,26 @@ class Source:
     graphs: dict[str, Path]
     """Precision -> exported graph."""
 
-    def graph(self, *precisions: str) -> OpenedGraph:
-        """The first of these graphs that was exported, verified.
+    def graph(self, precision: str) -> OpenedGraph:
+        """The graph of a precision, verified.
 
         Raises:
-            EngineError: none was. ArtifactError: it is damaged, or of another model.
+            EngineError: none was exported. ArtifactError: it is damaged, or of another model.
         """
-        for precision in precisions:
-            if precision not in self.graphs:
-                continue
-            graph = open_graph(self.graphs[precision])
-            if self.checkpoint is not None:
-                own = read_manifest(self.checkpoint, CheckpointError)["sha256"]
-                if graph.facts["model"]["sha256"] != own:
-                    raise ArtifactError(
-                        f"{graph.path} was exported from another model than {self.checkpoint} is "
-                        "now. Move the export folder away and export again."
-                    )
-            return graph
-        raise EngineError(
-            f"{self.path} has no {precisions[0]} graph: make it with `python -m "
-            f"neurogaze_fast.export {self.path} --engine onnx --precision {precisions[0]}`."
-        )
+        if precision not in self.graphs:
+            raise EngineError(
+                f"{self.path} has no {precision} graph: make it with `python -m "
+                f"neurogaze_fast.export {self.path} --engine onnx --precision {precision}`."
+            )
+        graph = open_graph(self.graphs[precision])
+        if self.checkpoint is not None:
+            own = read_manifest(self.checkpoint, CheckpointError)["sha256"]
+            if graph.facts["model"]["sha256"] != own:
+                raise ArtifactError(
+                    f"{graph.path} was exported from another model than {self.checkpoint} is "
+                    "now. Move the export folder away and export again."
+                )
+        return graph
 
 
 def open_engine(
@@ -86,7 +84,8 @@ def open_engine(
         engine: one of ENGINES but onnx; auto: TensorRT where there are a GPU and it, else OpenVINO,
             ONNX Runtime, torch. What was passed over, and why, is in `engine.passed_over`.
         precision: fp32, fp16, bf16 or int8; by default what the engine does best with what was
-            exported, int8 excepted.
+            exported and proven by a parity report. int8 is never taken unasked where there is a
+            checkpoint to run instead.
         threads: of the CPU; 0: the engine's choice.
         strict: with auto, the first choice must work.
 
@@ -127,7 +126,8 @@ def find_source(path: Path) -> Source:
         CheckpointError: nothing. ArtifactError: a graph whose manifest is missing or altered.
     """
     if path.suffix == ".onnx":
-        return Source(path, None, {read_manifest(path)["provenance"].get("precision", ""): path})
+        facts = check_facts(read_manifest(path).get("provenance"), str(path))
+        return Source(path, None, {facts["precision"]: path})
     if path.suffix == ".safetensors":
         return Source(path, model_path(path), {})
     checkpoint = path / MODEL_FILE
@@ -171,14 +171,14 @@ def _order() -> tuple[str, ...]:
 def _openvino(source: Source, precision: str | None, threads: int) -> Engine:
     from neurogaze_fast.deploy.openvino_engine import OpenVinoEngine, computes_bf16
 
-    notes = []
+    notes: list[str] = []
     if precision is None:
-        graph = source.graph("fp32", "int8")
+        graph, notes = _unasked(source, "openvino", ("fp32",), ("int8",))
         precision = graph.precision
         if precision == "fp32" and computes_bf16():
-            why = _parity_holds(graph, "openvino", "bf16")
-            precision = "fp32" if why else "bf16"
-            notes += [f"openvino in bf16: {why}"] if why else []
+            held = _parity(graph, "openvino", "bf16")
+            precision = "bf16" if held else "fp32"
+            notes += [] if held else [_doubt("openvino", "bf16", held)]
     else:
         graph = source.graph("fp32" if precision == "bf16" else precision)
     opened = OpenVinoEngine(graph, precision, threads)
@@ -186,27 +186,68 @@ def _openvino(source: Source, precision: str | None, threads: int) -> Engine:
     return opened
 
 
-def _parity_holds(graph: OpenedGraph, engine: str, precision: str) -> str:
-    """Why a lower precision should not be taken unasked, or nothing."""
+def _unasked(
+    source: Source, engine: str, precisions: tuple[str, ...], alone: tuple[str, ...]
+) -> tuple[OpenedGraph, list[str]]:
+    """The graph to run where nobody names a precision, and what should be said of it.
+
+    The first of `precisions` that is fp32 or whose parity report passed; else, where one has no
+    report, that one with a note. `alone`: likewise, where no checkpoint can be run instead.
+
+    Raises:
+        EngineError: none was exported, or each one's report failed. ArtifactError: as open_graph.
+    """
+    notes: list[str] = []
+    unproven: OpenedGraph | None = None
+    for precision in (*precisions, *(() if source.checkpoint else alone)):
+        if precision not in source.graphs:
+            continue
+        graph = source.graph(precision)
+        held = precision == "fp32" or _parity(graph, engine, precision)
+        if held:
+            if precision in alone:
+                notes.append(f"{engine} in {precision}: {source.path} holds no better graph")
+            return graph, notes
+        notes.append(_doubt(engine, precision, held))
+        if held is None:
+            unproven = unproven or graph
+    if unproven is not None:
+        return unproven, notes
+    if notes:
+        raise EngineError(f"{source.path} has no graph to take unasked. {'; '.join(notes)}.")
+    return source.graph(precisions[0]), notes  # which says what to export
+
+
+def _parity(graph: OpenedGraph, engine: str, precision: str) -> bool | None:
+    """Whether a precision's parity report passed; None where this graph has none."""
     try:
         report: dict[str, Any] = json.loads(
             parity_file(graph.path.parent, engine, precision).read_text(encoding="utf-8")
         )
-        if report["graph_sha256"] == graph.sha256:
-            return "" if report["passed"] else "its parity report says that it changes answers"
+        return report["passed"] is True if report["graph_sha256"] == graph.sha256 else None
     except (OSError, ValueError, KeyError, TypeError):
-        pass
+        return None
+
+
+def _doubt(engine: str, precision: str, held: bool | None) -> str:
+    """Why a precision is not taken unasked, or only for want of a better one."""
+    if held is False:
+        return f"{engine} in {precision}: its parity report says that it changes answers"
     return (
-        "no parity report for this graph; `python -m neurogaze_fast.export RUN --engine openvino "
-        "--precision bf16` makes one"
+        f"{engine} in {precision}: no parity report for this graph; `python -m "
+        f"neurogaze_fast.export RUN --engine {engine} --precision {precision}` makes one"
     )
 
 
 def _onnxruntime(source: Source, precision: str | None, threads: int) -> Engine:
     from neurogaze_fast.deploy.onnxruntime_engine import OnnxRuntimeEngine
 
-    wanted = (precision,) if precision else ("fp32", "int8", "fp16")
-    return OnnxRuntimeEngine(source.graph(*wanted), threads)
+    if precision:
+        return OnnxRuntimeEngine(source.graph(precision), threads)
+    graph, notes = _unasked(source, "onnxruntime", ("fp32",), ("fp16", "int8"))
+    opened = OnnxRuntimeEngine(graph, threads)
+    opened.passed_over += notes
+    return opened
 
 
 def _torch(source: Source, precision: str | None, threads: int) -> Engine:
@@ -225,8 +266,12 @@ def _tensorrt(name: str) -> Callable[[Source, str | None, int], Engine]:
         from neurogaze_fast.deploy.tensorrt_engine import TensorRTEngine, library
 
         trt = library(name)  # before the graph: a missing package is the clearer reason
-        wanted = (precision,) if precision else ("fp16", "fp32", "bf16", "int8")
-        return TensorRTEngine(trt, source.graph(*wanted))
+        if precision:
+            return TensorRTEngine(trt, source.graph(precision))
+        graph, notes = _unasked(source, name, ("fp16", "fp32", "bf16"), ("int8",))
+        opened = TensorRTEngine(trt, graph)
+        opened.passed_over += notes
+        return opened
 
     return open_it
 

@@ -35,6 +35,8 @@ class EngineThread:
 
     def __init__(self, engine: RunsBatches) -> None:
         self.input_size = engine.input_size
+        self.busy = False
+        """Whether the engine computes."""
         self._engine = engine
         self._tasks: queue.SimpleQueue[tuple[np.ndarray, asyncio.Future[Outputs]] | None]
         self._tasks = queue.SimpleQueue()
@@ -64,10 +66,12 @@ class EngineThread:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (task := self._tasks.get()) is not None:
             images, answer = task
+            self.busy = True
             try:
                 outputs, error = self._engine.run(images), None
             except Exception as caught:
                 outputs, error = None, caught
+            self.busy = False
             try:
                 loop.call_soon_threadsafe(_settle, answer, outputs, error)
             except RuntimeError:  # the loop has ended meanwhile

@@ -27,7 +27,7 @@ from neurogaze_fast.deploy.graph import (
 )
 from neurogaze_fast.deploy.onnx_safety import KIND, OpenedGraph, check_graph, open_graph
 from neurogaze_fast.deploy.parity import compare, take_faces
-from neurogaze_fast.deploy.tensorrt_build import built_engine, library
+from neurogaze_fast.deploy.tensorrt_build import build, built_engine, library
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import ConfigError, OutputExistsError
@@ -47,7 +47,7 @@ class Exported:
     reused: bool
     """The graph was there already."""
     engine_file: Path | None
-    """The TensorRT engine, where one was built."""
+    """The TensorRT engine, where one was built and kept."""
     report: dict[str, Any] | None
     """Parity; None where the engine cannot run on this machine."""
     report_file: Path | None
@@ -75,14 +75,17 @@ def export(config: ExportConfig) -> Exported:
     remarks: list[str] = []
     engine_file = None
     if config.engine in GPU_ENGINES:
-        _, engine_file, remark = built_engine(library(config.engine), graph)
-        remarks += [remark] if remark else []
+        trt = library(config.engine)
         if not torch.cuda.is_available():
+            build(trt, graph)
             remarks.append(
-                "No GPU here: the engine was built but not run, so there is no parity report. "
-                "Export again on the serving machine."
+                "No GPU here: checked that the engine builds. It was not run and not kept, for an "
+                "engine is only loaded on the GPU it was built on. Export again on the serving "
+                "machine."
             )
-            return Exported(graph, reused, engine_file, None, None, remarks)
+            return Exported(graph, reused, None, None, None, remarks)
+        _, engine_file, remark = built_engine(trt, graph)
+        remarks += [remark] if remark else []
     try:
         name = "onnxruntime" if config.engine == "onnx" else config.engine
         engine = open_engine(graph.path, name, precision=precision, threads=config.threads)
@@ -194,11 +197,14 @@ class Graphs:
 
     def _calibration(self) -> tuple[np.ndarray, dict[str, Any]]:
         """(uint8 [N, S, S, 3], what they are) of the train split."""
+        from neurogaze_fast.deploy.quantise import whole_batches
+
         split = "train" if "train" in self.faces.splits else "all"
         chosen = take_faces(self.faces, split, self.config.calibration_faces, self.side)
-        digest = hashlib.sha256(np.ascontiguousarray(chosen.images)).hexdigest()
-        facts = {"n": len(chosen.images), "split": split, "pixels_sha256": digest}
-        return chosen.images, {**facts, "synthetic": chosen.synthetic}
+        images = whole_batches(chosen.images)
+        digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+        facts = {"n": len(images), "split": split, "pixels_sha256": digest}
+        return images, {**facts, "synthetic": chosen.synthetic}
 
     def _facts(self, precision: str, calibration: Any) -> dict[str, Any]:
         run = self.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,20 @@ from neurogaze_fast.errors import ConfigError
 
 if TYPE_CHECKING:
     from neurogaze_fast.deploy.detect import Detector
+
+
+@dataclass(frozen=True)
+class Found:
+    """The faces of one picture, and how many more were left out."""
+
+    boxes: np.ndarray
+    """float32 [n, 5]: left, top, right, bottom and score, NaN where no detector was asked."""
+    faces: np.ndarray
+    """uint8 [n, size, size, 3]."""
+    small: int
+    """Left out: smaller than `min_face`."""
+    many: int
+    """Left out: beyond the most of one picture."""
 
 
 class FaceFinder:
@@ -28,40 +43,29 @@ class FaceFinder:
         """Without a detector every picture is taken for one face, cut out already."""
         self.detector = detector
         self._margin, self._min_face, self._max_faces = margin, min_face, max_faces
-        self.left_out = {"small": 0, "many": 0}
-        """Faces found and not used so far: smaller than `min_face`, beyond the most of one."""
 
-    def find(
-        self, image: np.ndarray, size: int, limit: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes float32 [n, 5] (a missing score is NaN) and faces uint8 [n, size, size, 3].
-
-        Surest first, n <= `limit` and `max_faces`.
+    def find(self, image: np.ndarray, size: int, limit: int | None = None) -> Found:
+        """The faces, surest first, at most `limit` and `max_faces`; may run in several threads.
 
         Args:
             image: uint8 [H, W, 3] RGB.
+            size: Sides of the faces, in pixels.
         """
         height, width = image.shape[:2]
         if self.detector is None:
-            return (
-                np.array([[0, 0, width, height, np.nan]], np.float32),
-                prepare_face(image, size)[None],
-            )
-        boxes = self._chosen(self.detector.detect(image), max(height, width), limit)
-        faces = np.zeros((len(boxes), size, size, 3), np.uint8)
-        for face, box in zip(faces, boxes, strict=True):
-            face[:] = prepare_face(cut_square(image, *square_around(box, self._margin)), size)
-        return boxes, faces
-
-    def _chosen(self, boxes: np.ndarray, longest: int, limit: int | None) -> np.ndarray:
+            box = np.array([[0, 0, width, height, np.nan]], np.float32)
+            return Found(box, prepare_face(image, size)[None], 0, 0)
+        boxes = self.detector.detect(image)
         sides = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1, initial=0)
-        # A box far larger than the picture is a mistake that would cost its area in memory.
-        boxes, sides = boxes[sides <= 2 * longest], sides[sides <= 2 * longest]
-        self.left_out["small"] += int((sides < self._min_face).sum())
-        boxes = boxes[sides >= self._min_face]
-        most = self._max_faces if limit is None else min(limit, self._max_faces)
-        self.left_out["many"] += max(0, len(boxes) - most)
-        return boxes[:most]
+        # A box far larger than the picture is a mistake, and its whole square would be cut out. By
+        # the shorter side, that square's area stays within a few times the picture's.
+        boxes, sides = (kept[sides <= 2 * min(height, width)] for kept in (boxes, sides))
+        large = boxes[sides >= self._min_face]
+        chosen = large[: self._max_faces if limit is None else min(limit, self._max_faces)]
+        faces = np.zeros((len(chosen), size, size, 3), np.uint8)
+        for face, box in zip(faces, chosen, strict=True):
+            face[:] = prepare_face(cut_square(image, *square_around(box, self._margin)), size)
+        return Found(chosen, faces, len(boxes) - len(large), len(large) - len(chosen))
 
 
 def open_faces() -> FaceFinder | None:

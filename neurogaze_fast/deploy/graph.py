@@ -65,7 +65,8 @@ class FaceGraph(nn.Module):
             grey = grey.expand(-1, self.channels, -1, -1)
         logits = self.student(grey.to(self.dtype))[1]
         probabilities = logits.to(torch.float32).softmax(1)
-        return probabilities, probabilities @ self.affect
+        # A product and a sum: engines would round a matrix product to bf16 or TF32.
+        return probabilities, (probabilities.unsqueeze(2) * self.affect).sum(1)
 
 
 def folded(model: ResNet) -> ResNet:

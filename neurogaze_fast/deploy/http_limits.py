@@ -1,11 +1,12 @@
-"""What a client may cost before its request is whole: connections, headers, bodies and their time.
+"""What a client may cost besides inference: connections, headers, bodies, replies and their time.
 
 aiohttp is used at its lowest documented level (a handler, no application): its parser is llhttp in
 C, bounds header sizes, refuses smuggling, pauses pipelined requests, closes a connection whose
 headers are not whole when the keep-alive time is over, and keeps up a stream with back-pressure;
 uvicorn (with httptools or h11) has no deadline for headers or bodies at all. No form is ever
 parsed, multipart or other. Added here: a cap on connections, one on a body's size and time, one
-on all the bodies held at once, and errors as JSON that repeat nothing of what was sent.
+on all the bodies held at once, one on the time to take a reply, and errors as JSON that repeat
+nothing of what was sent.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -35,7 +36,7 @@ class Limits:
     header_s: float = 5.0
     """Until a request's headers are whole; also how long an idle connection is kept."""
     body_s: float = 10.0
-    """Until a request's body is whole."""
+    """Until a request's body is whole; also until a client has taken a reply."""
     bodies: int = 32
     """Bodies of full size that may be held at once, all connections together."""
     connections: int = 1000
@@ -118,7 +119,36 @@ PLAIN = {
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_reply_s", "_unread")
+
+    def __init__(self, server: web.Server, reply_s: float, **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._reply_s = reply_s
+        self._unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Paused from the first byte that the system does not take: asyncio waits without end for
+        # what is left, even on a connection that was closed.
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:  # its client does not read: not for ever
+            self._unread = self._loop.call_later(self._reply_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def handle_error(
         self,
@@ -141,6 +171,7 @@ class LimitedServer(web.Server):
     def __init__(self, handler: Handler, limits: Limits) -> None:
         # Leaving a client's request must also leave the queue.
         super().__init__(handler, handler_cancellation=True)
+        self._reply_s = limits.body_s
         self._options: dict[str, Any] = {
             "keepalive_timeout": limits.header_s,
             "lingering_time": 1.0,
@@ -157,7 +188,7 @@ class LimitedServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for a new connection."""
-        return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
+        return _Connection(self, self._reply_s, **self._options)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count the connection, or end it."""

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurogaze_fast.faces.decode import MAX_PIXELS, CorruptImage
+from neurogaze_fast.faces.decode import DAMAGE, MAX_PIXELS, CorruptImage, to_grey, upright
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PICTURES = tuple(".jpg .jpeg .jpe .jfif .png .webp .bmp .tif .tiff .gif .avif".split())
 VIDEOS = tuple(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .3gp .ogv".split())
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 """What Pillow may take a file for (a phone's MPO is a JPEG to it). Its rarer readers are no loss,
 and have had most of the bugs."""
-_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error),
-    *(ArithmeticError, AttributeError, MemoryError),
-)
-"""What Pillow raises on damaged headers, metadata and pixels."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         CorruptImage: unreadable, no picture, too large, cut short, or damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         data = Path(path).read_bytes()
@@ -131,20 +129,23 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                     f"{width} x {height} pixels, more than {max_pixels / 1e6:g} million"
                 )
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return upright_rgb(image)
     except CorruptImage:
         raise
     except Image.UnidentifiedImageError as cause:
         raise CorruptImage("no picture that can be read") from cause
     except Image.DecompressionBombError as cause:
         raise CorruptImage(f"more than {max_pixels / 1e6:g} million pixels") from cause
-    except _DAMAGE as cause:
+    except DAMAGE as cause:
         raise CorruptImage(str(cause) or type(cause).__name__) from cause
 
 
-def _to_rgb(image: object) -> np.ndarray:
-    if image.mode.startswith("I"):  # Pillow's own conversion would clip 16 bits at 255
-        levels = np.asarray(image).astype(np.int64)
-        grey = ((levels * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3] of an image that was loaded, turned as its EXIF orientation says.
+
+    Transparency is ignored, grey becomes three equal channels, 16 bits become 8.
+    """
+    image = upright(image)
+    if image.mode.startswith("I"):
+        return np.repeat(np.asarray(to_grey(image))[:, :, None], 3, axis=2)
     return np.array(image.convert("RGB"))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.artifacts import read_manifest, verified_open
-from neurogaze_fast.deploy.graph import INPUT, OUTPUTS, missing
+from neurogaze_fast.deploy.base import import_library
+from neurogaze_fast.deploy.graph import INPUT, OUTPUTS
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError
 
@@ -21,6 +22,16 @@ MAX_BYTES = 500_000_000
 """Larger files are refused unread; ResNet-50 in float32 has 94 MB."""
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 DOMAINS = ("", "ai.onnx")
+OPERATORS = frozenset(
+    # The student and its read-out; the sides a face is resized to, and grey for three channels.
+    "Add Cast Conv Gemm MatMul MaxPool Mul ReduceMean ReduceSum Relu Softmax Sub Transpose "
+    "Unsqueeze Concat Expand Resize Shape QuantizeLinear DequantizeLinear "
+    # What other versions of torch's exporter write for the same.
+    "Constant Identity Reshape".split()
+)
+"""All that `export` writes: a standard operator may still cost any amount of time or memory."""
+SIDES = range(16, 1025)
+"""Sides that a graph's faces can have."""
 _AGAIN = "Export the model again with `python -m neurogaze_fast.export RUN`."
 
 
@@ -52,7 +63,7 @@ def open_graph(path: Path) -> OpenedGraph:
 
     Raises:
         ArtifactError: missing, altered, too large, or not a graph that `export` writes.
-        ConfigError: onnx is not installed.
+        ConfigError: onnx is not installed. EngineError: it is broken.
     """
     path = Path(path)
     try:
@@ -66,28 +77,45 @@ def open_graph(path: Path) -> OpenedGraph:
         )
     data, facts = verified_open(path, ArtifactError)
     sha256 = read_manifest(path)["sha256"]
-    if facts.get("kind") != KIND:
-        raise ArtifactError(
-            f"{path} is a {facts.get('kind', 'file of unknown kind')!r}, not a graph. {_AGAIN}"
-        )
-    if facts.get("precision") not in PRECISIONS or not isinstance(facts.get("synthetic"), bool):
-        raise ArtifactError(f"{path} has a manifest without precision or training data. {_AGAIN}")
     check_graph(data, facts, str(path))
     return OpenedGraph(path, data, sha256, facts)
+
+
+def check_facts(facts: Any, name: str) -> dict[str, Any]:
+    """What a graph's manifest says, once it has the form that `export` writes.
+
+    Raises:
+        ArtifactError: it has not; a manifest's hash holds for anybody who seals it anew.
+    """
+    if not isinstance(facts, dict):
+        raise ArtifactError(f"{name} has a manifest without provenance. {_AGAIN}")
+    if facts.get("kind") != KIND:
+        raise ArtifactError(
+            f"{name} is a {facts.get('kind', 'file of unknown kind')!r}, not a graph. {_AGAIN}"
+        )
+    if facts.get("precision") not in PRECISIONS or not isinstance(facts.get("synthetic"), bool):
+        raise ArtifactError(f"{name} has a manifest without precision or training data. {_AGAIN}")
+    side, model = facts.get("input_size"), facts.get("model")
+    if type(side) is not int or side not in SIDES:  # not a bool either
+        raise ArtifactError(
+            f"{name} has a manifest whose input_size is {side!r:.50}, not a whole number from "
+            f"{SIDES[0]} to {SIDES[-1]}. {_AGAIN}"
+        )
+    if not isinstance(model, dict) or not isinstance(model.get("sha256"), str):
+        raise ArtifactError(f"{name} has a manifest that does not name its model. {_AGAIN}")
+    return facts
 
 
 def check_graph(data: bytes, facts: dict[str, Any], name: str) -> None:
     """Refuse a serialised graph that holds anything but what `export` writes.
 
     Raises:
-        ArtifactError: external data, functions, subgraphs, foreign operators, other inputs,
-            outputs or emotions.
+        ArtifactError: facts of another form, external data, functions, subgraphs, foreign
+            operators, other inputs, outputs or emotions.
+        ConfigError: onnx is not installed. EngineError: it is broken.
     """
-    try:
-        import onnx
-    except ModuleNotFoundError as cause:
-        raise missing("onnx", "onnx") from cause
-
+    check_facts(facts, name)
+    onnx = import_library("onnx", "onnx")
     try:
         model = onnx.load_model_from_string(data)
     except Exception as cause:  # protobuf has an error class of its own, by version
@@ -120,6 +148,8 @@ def _reasons(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
             if attribute.type in (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
                 yield f"the operator {node.op_type!r} holds sparse tensors"
             tensors += [attribute.t, *attribute.tensors]
+        if node.op_type not in OPERATORS:
+            yield f"export never writes its operator {node.op_type!r}"
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             yield f"the tensor {tensor.name!r} lies in another file"
@@ -131,7 +161,7 @@ def _interface(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
 
     names = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in names]
-    side = facts.get("input_size")
+    side = facts["input_size"]
     found = [_shaped(value) for value in inputs]
     if found != [(INPUT, TensorProto.UINT8, [None, side, side, 3])]:
         yield f"its input is not uint8 {INPUT!r} [N, {side}, {side}, 3]"
@@ -147,7 +177,7 @@ def _interface(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
         EMOTIONS
     ):
         yield f"its emotions are {said.get('emotions', 'not named')}, not {list(EMOTIONS)}"
-    if said.get("model_sha256") != facts.get("model", {}).get("sha256"):
+    if said.get("model_sha256") != facts["model"]["sha256"]:
         yield "it names another model than its manifest"
 
 

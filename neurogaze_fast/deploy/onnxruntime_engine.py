@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurogaze_fast.deploy.base import BaseEngine, EngineError, shown_threads
-from neurogaze_fast.deploy.graph import INPUT, OUTPUTS, missing
+from neurogaze_fast.deploy.base import BaseEngine, EngineError, import_library, shown_threads
+from neurogaze_fast.deploy.graph import INPUT, OUTPUTS
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 
 
@@ -21,10 +21,7 @@ class OnnxRuntimeEngine(BaseEngine):
             ConfigError: onnxruntime is not installed. EngineError: it cannot run this graph.
         """
         super().__init__(graph.input_size, graph.facts["synthetic"])
-        try:
-            import onnxruntime as ort
-        except ModuleNotFoundError as cause:
-            raise missing("onnxruntime", "onnx") from cause
+        ort = import_library("onnxruntime", "onnx")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.deploy.base import BaseEngine, EngineError, shown_threads
-from neurogaze_fast.deploy.graph import OUTPUTS, missing
+from neurogaze_fast.deploy.base import BaseEngine, EngineError, import_library, shown_threads
+from neurogaze_fast.deploy.graph import OUTPUTS
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 
 
@@ -29,7 +29,7 @@ class OpenVinoEngine(BaseEngine):
             ConfigError: openvino is not installed. EngineError: it cannot run this graph here.
         """
         super().__init__(graph.input_size, graph.facts["synthetic"])
-        ov = _openvino()
+        ov = import_library("openvino", "onnx")
         needed = "int8" if precision == "int8" else "fp32"
         if precision not in ("fp32", "bf16", "int8") or graph.precision != needed:
             raise EngineError(
@@ -82,18 +82,26 @@ class OpenVinoEngine(BaseEngine):
 
 
 def computes_bf16() -> bool:
-    """Whether this processor has bf16 instructions that OpenVINO uses."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Whether this processor has bf16 instructions that OpenVINO uses.
+
+    Raises:
+        ConfigError: openvino is not installed. EngineError: it is broken.
+    """
+    core = _core()
+    try:
+        return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except RuntimeError as cause:
+        raise _broken(cause) from cause
 
 
 @functools.cache
 def _core() -> Any:
-    return _openvino().Core()
-
-
-def _openvino() -> Any:
     try:
-        import openvino
-    except ModuleNotFoundError as cause:
-        raise missing("openvino", "onnx") from cause
-    return openvino
+        return import_library("openvino", "onnx").Core()
+    except RuntimeError as cause:
+        raise _broken(cause) from cause
+
+
+def _broken(cause: Exception) -> EngineError:
+    text = " ".join(str(cause).split())[:300]
+    return EngineError(f"OpenVINO does not start here ({text}). Use --engine onnxruntime.")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FACES = 1000
 TIE = 1e-3
 """A face whose two best probabilities are closer than this is a tie: rounding may decide it."""
+AFFECT = 1e-3
+"""How far valence and arousal may lie from what the engine's own probabilities give."""
 _SINGLE_CALLS, _BATCH_CALLS, _BATCH = 200, 20, 64
 _SECONDS = 3.0
 """No timing takes much longer than this."""
@@ -102,6 +104,7 @@ def compare(
     clear = same[~tie]
     scores = [_scores(p, faces.labels) for p in (wanted, found)]
     coordinates = wanted @ _coordinates()
+    own = found.astype(np.float64) @ _coordinates()
     report: dict[str, Any] = {
         "engine": engine.name,
         "detail": engine.detail,
@@ -110,6 +113,7 @@ def compare(
         "faces": {"n": len(wanted), "source": faces.source, "synthetic": faces.synthetic},
         "max_probability_difference": float(np.abs(wanted - found).max()),
         "max_valence_arousal_difference": float(np.abs(coordinates - affect).max()),
+        "valence_arousal_error": float(np.abs(own - affect).max()),
         "label_agreement": float(same.mean()),
         "label_agreement_without_ties": float(clear.mean()) if len(clear) else 1.0,
         "ties": int(tie.sum()),
@@ -221,5 +225,11 @@ def _broken(report: dict[str, Any], limit: Limit) -> list[str]:
     if limit.macro_f1_loss is not None and loss > limit.macro_f1_loss:
         reasons.append(
             f"macro-F1 lost {100 * loss:.2f} points, more than {100 * limit.macro_f1_loss:g}"
+        )
+    error = report["valence_arousal_error"]
+    if not error < AFFECT:
+        reasons.append(
+            f"valence and arousal lie {error:.2e} from what its probabilities give, more than "
+            f"{AFFECT:.0e}"
         )
     return reasons

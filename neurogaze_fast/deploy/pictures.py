@@ -1,27 +1,24 @@
 """A picture that came over the network to pixels, with every limit checked before it costs.
 
 Only JPEG and PNG, told by their first bytes; the number of pixels is read from the header before
-anything is decoded; progressive JPEGs of a great many scans, which take seconds for a few
-kilobytes, are refused.
+anything is decoded. A progressive JPEG is decoded once over for each of its scans, each of which
+takes a few bytes: it may have only so many, for its size.
 """
 
 from __future__ import annotations
 
 import io
-import struct
 
 import numpy as np
 
 from neurogaze_fast.deploy.http_errors import RequestError, malformed
+from neurogaze_fast.deploy.inputs import DAMAGE, upright_rgb
 
 MAX_SCANS = 100
 """Scans of a progressive JPEG; encoders write about ten."""
+SCANNED = 15
+"""Pixels times scans of a JPEG, in multiples of `max_pixels`: about ten scans of the largest."""
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error),
-    *(ArithmeticError, AttributeError, MemoryError),
-)
-"""What Pillow raises on damaged headers, metadata and pixels."""
 
 
 def decode_picture(data: bytes, max_pixels: int) -> np.ndarray:
@@ -32,13 +29,14 @@ def decode_picture(data: bytes, max_pixels: int) -> np.ndarray:
     Raises:
         RequestError: 415 no JPEG or PNG, 413 more than `max_pixels`, 400 damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if not data:
         raise malformed("the body is empty; send the bytes of one picture")
     if not data.startswith(_MAGIC):
         raise RequestError(415, "the body is no JPEG or PNG; send the bytes of one picture")
-    if data[0] == 0xFF and data.count(b"\xff\xda") > MAX_SCANS:
+    scans = data.count(b"\xff\xda") if data[0] == 0xFF else 1
+    if scans > MAX_SCANS:
         raise malformed(f"a JPEG of more than {MAX_SCANS} scans")
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
@@ -47,14 +45,13 @@ def decode_picture(data: bytes, max_pixels: int) -> np.ndarray:
                 raise RequestError(
                     413, f"{width} x {height} pixels; at most {max_pixels} are taken in all"
                 )
+            if scans * width * height > SCANNED * max_pixels:
+                raise malformed(
+                    f"a JPEG of {scans} scans; send it with fewer, or as a baseline one"
+                )
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # Pillow's own conversion would clip at 255
-                levels = np.asarray(upright).astype(np.int64)
-                grey = ((levels * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.array(upright.convert("RGB"))
+            return upright_rgb(image)
     except Image.DecompressionBombError as cause:
         raise RequestError(413, f"more than {max_pixels} pixels") from cause
-    except _DAMAGE as cause:
+    except DAMAGE as cause:
         raise malformed("the picture is damaged and cannot be decoded") from cause

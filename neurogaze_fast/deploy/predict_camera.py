@@ -138,6 +138,7 @@ def watch(
     frames: NewestFrame,
     analyser: Analyser,
     results: ResultFiles,
+    summary: Summary,
     *,
     source: str,
     record: Path | None,
@@ -145,14 +146,15 @@ def watch(
     every: int = 1,
     report: Callable[[str], None] = lambda line: None,
     stop: threading.Event | None = None,
-) -> Summary:
+) -> None:
     """Analyse the newest frame again and again until q, `stop` or the camera's end.
 
     Args:
+        summary: Counted up, so that it tells what was done also where the camera fails.
         record: A video to write, with frames at the times they were shown.
         report: Called with a line about each frame.
     """
-    summary, started, number = Summary(), 0.0, 0
+    started, number = 0.0, 0
     faces: list[Face] = []
     stop = stop or threading.Event()
     with ExitStack() as stack:
@@ -180,4 +182,3 @@ def watch(
                     writer.write(drawn)
             if show is not None and not show(drawn):
                 break
-    return summary

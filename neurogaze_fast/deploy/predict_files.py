@@ -16,7 +16,7 @@ import numpy as np
 from neurogaze_fast.deploy.analyse import Analyser, Face
 from neurogaze_fast.deploy.annotate import annotate, save_picture
 from neurogaze_fast.deploy.inputs import Input, Skipped, read_picture
-from neurogaze_fast.deploy.results import ResultFiles
+from neurogaze_fast.deploy.results import ResultFiles, part_of
 from neurogaze_fast.deploy.video import VideoReader, VideoWriter
 from neurogaze_fast.errors import ConfigError, Interrupted
 from neurogaze_fast.faces.decode import CorruptImage
@@ -69,17 +69,18 @@ class FilePredictor:
         analyser: Analyser,
         results: ResultFiles,
         out: Path,
+        summary: Summary,
         *,
         every: int = 1,
         stop: threading.Event | None = None,
     ) -> None:
-        """`stop` is looked at between pictures and frames; once set, the work ends."""
+        """`summary` is counted up; `stop` is looked at between pictures and frames, and ends it."""
         self._analyser, self._results, self._out, self._every = analyser, results, out, every
         self._whole = analyser.finder.detector is None
         self._stop = stop or threading.Event()
-        self.summary = Summary()
+        self.summary = summary
 
-    def run(self, inputs: Sequence[Input], progress: Progress) -> Summary:
+    def run(self, inputs: Sequence[Input], progress: Progress) -> None:
         """Work through all files; what cannot be read is noted and left out.
 
         Raises:
@@ -93,7 +94,6 @@ class FilePredictor:
             else:
                 self._pictures(group)
         progress("files", len(inputs), len(inputs))
-        return self.summary
 
     def _go_on(self) -> None:
         if self._stop.is_set():
@@ -184,16 +184,39 @@ def _chunks(reader: VideoReader) -> Iterator[list[np.ndarray]]:
             yield chunk
 
 
-def refuse_overwriting(inputs: Sequence[Input], out: Path) -> None:
-    """Refuse to write over a file that is to be read.
+def refuse_overwriting(
+    inputs: Sequence[Input], out: Path | None, tables: Sequence[Path], model: Path | None
+) -> None:
+    """Refuse to write over a file that is to be read, or one file twice.
+
+    Args:
+        tables: The results files.
 
     Raises:
-        ConfigError: an annotated copy would have the path of an input.
+        ConfigError: a file to write has the path of an input, of the model, or of another one.
     """
-    sources = {item.path.resolve() for item in inputs}
-    for item in inputs:
-        if (out / item.name).resolve() in sources:
+    sources = {path.resolve() for path in (*(i.path for i in inputs), *([model] if model else ()))}
+    written = set()
+    for item in inputs if out is not None else ():
+        copy = out / item.name
+        if copy.resolve() in sources:
             raise ConfigError(
-                f"The annotated copy of {item.path} would replace {out / item.name}, which is one "
-                "of the files to read. Give another --out."
+                f"The annotated copy of {item.path} would replace {copy}, which is one of the "
+                "files to read. Give another --out."
             )
+        written.add(copy.resolve())
+    for table in tables:
+        for path in (table, part_of(table)):
+            target, what = path.resolve(), ""
+            if target.is_dir():
+                what = "a folder"
+            elif target in sources:
+                what = "one of the files to read"
+            elif target in written:
+                what = "written by this run already"
+            if what:
+                raise ConfigError(
+                    f"The results cannot be written to {table}: {path} is {what}. Give --csv and "
+                    "--json other names."
+                )
+            written.add(target)

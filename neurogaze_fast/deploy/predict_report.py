@@ -20,6 +20,16 @@ QUIET_S = 30.0
 """Seconds between lines of progress where there is no terminal."""
 
 
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, but for what `console` cannot show."""
+    console.print(_printable(console, text), markup=False, highlight=False, soft_wrap=True)
+
+
+def _printable(console: Console, text: str) -> str:
+    """`text` with escapes for what the terminal cannot write: file names need be no UTF-8."""
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
+
+
 @contextmanager
 def show_progress(console: Console) -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar for each stage on a terminal, a line now and then elsewhere."""
@@ -39,13 +49,13 @@ def show_progress(console: Console) -> Iterator[Callable[[str, int, int | None],
 
         def update(stage: str, done: int, total: int | None) -> None:
             nonlocal printed
+            stage = _printable(console, stage)
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done)
             if not console.is_terminal and time.monotonic() - printed >= QUIET_S:
                 printed = time.monotonic()
-                line = f"{stage}: {done}" + (f" of {total}" if total else "")
-                console.print(line, markup=False, highlight=False)
+                say(console, f"{stage}: {done}" + (f" of {total}" if total else ""))
 
         yield update
 
@@ -54,26 +64,24 @@ def print_summary(
     console: Console, summary: Summary, left_out: dict[str, int], where: Sequence[Path]
 ) -> None:
     """What was found, what was left out, and where the results lie."""
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
     for skipped in summary.skipped[:NAMED]:
-        say(f"Left out: {skipped.path}: {skipped.reason}")
+        say(console, f"Left out: {skipped.path}: {skipped.reason}")
     if len(summary.skipped) > NAMED:
-        say(f"Left out: {len(summary.skipped) - NAMED} more; the JSON file names them all")
+        say(console, f"Left out: {len(summary.skipped) - NAMED} more; the JSON file names them all")
     looked = summary.pictures + summary.frames
     each = f" ({1e3 * summary.seconds / looked:.1f} ms each)" if looked else ""
     say(
+        console,
         f"{summary.pictures} pictures and {summary.frames} video frames{each}: {summary.faces} "
-        f"faces, {summary.without_face} without a face"
+        f"faces, {summary.without_face} without a face",
     )
     if left_out["small"] or left_out["many"]:
         say(
+            console,
             f"Not used: {left_out['small']} faces below --min-face, {left_out['many']} beyond "
-            "--max-faces"
+            "--max-faces",
         )
     for label, count in summary.labels.most_common():
-        say(f"{count:6d} {label}")
+        say(console, f"{count:6d} {label}")
     for path in where:
-        say(f"Written: {path}")
+        say(console, f"Written: {path}")

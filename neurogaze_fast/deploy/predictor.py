@@ -76,7 +76,15 @@ class Predictor:
         single = isinstance(images, (str, PathLike)) or (
             isinstance(images, np.ndarray) and images.ndim < 4
         )
-        faces = [images] if single else list(images)
+        try:
+            faces = [images] if single else list(images)
+        except TypeError as cause:
+            raise DataError(
+                f"A face must be a uint8 array [H, W] or [H, W, 3] in RGB order, or the name of a "
+                f"JPEG or PNG file, and many faces a list of these or uint8 [N, H, W, 3], but this "
+                f"is of type {type(images).__name__}. Convert a Pillow image with "
+                "`np.asarray(image.convert('RGB'))`."
+            ) from cause
         found: list[Prediction] = []
         for start in range(0, len(faces), self.batch):
             size = self.engine.input_size

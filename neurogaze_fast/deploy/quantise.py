@@ -28,9 +28,8 @@ class _Reader:
     """Calibration faces in equal batches, handed over a few at a time: activations are large."""
 
     def __init__(self, faces: np.ndarray) -> None:
-        batch = min(_BATCH, len(faces))
-        whole = faces[: len(faces) // batch * batch]
-        self._batches = whole.reshape(-1, batch, *faces.shape[1:])
+        whole = whole_batches(faces)
+        self._batches = whole.reshape(-1, min(_BATCH, len(faces)), *faces.shape[1:])
         self._at, self._end = 0, len(self._batches)
 
     def __len__(self) -> int:
@@ -46,6 +45,11 @@ class _Reader:
             return None
         self._at += 1
         return {INPUT: self._batches[self._at - 1]}
+
+
+def whole_batches(faces: np.ndarray) -> np.ndarray:
+    """The faces that calibration uses: without a last batch that is smaller than the others."""
+    return faces[: len(faces) // _BATCH * _BATCH] if len(faces) > _BATCH else faces
 
 
 def quantised(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:

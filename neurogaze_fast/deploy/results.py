@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from neurogaze_fast.deploy.analyse import Face
 from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import Interrupted
 
 COLUMNS = (
     *("source", "frame", "time_s", "face", "left", "top", "right", "bottom", "score", "label"),
@@ -38,10 +39,16 @@ def row(source: str, frame: int, time_s: float, number: int, face: Face) -> dict
     }  # fmt: skip
 
 
+def part_of(path: Path) -> Path:
+    """Where a results file lies until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
 class ResultFiles:
     """Rows written as they come, so that hours of video need no memory.
 
-    Both files appear under their names when the work ends, also when it is interrupted.
+    Both files appear under their names when the work ends, also when it is interrupted or fails:
+    only a failure before the first row leaves what was there before.
     """
 
     def __init__(
@@ -63,8 +70,9 @@ class ResultFiles:
     def _open(self, path: Path) -> TextIO:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        file = open(part, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+        part = part_of(path)
+        # File names need be no UTF-8; the table is, whatever they are.
+        file = open(part, "w", newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         self._files.append((file, part, path))
         return file
 
@@ -87,8 +95,12 @@ class ResultFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        failed = kind is not None and not issubclass(kind, (Interrupted, KeyboardInterrupt))
         if self._json is not None:
             self._json.write(f'\n],\n"summary": {json.dumps(self.summary, indent=2)}}}\n')
         for file, part, path in self._files:
             file.close()
-            os.replace(part, path)
+            if failed and not self.rows:
+                part.unlink(missing_ok=True)
+            else:
+                os.replace(part, path)

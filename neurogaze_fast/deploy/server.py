@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from aiohttp import web
@@ -24,6 +24,9 @@ from neurogaze_fast.deploy.page import load_page
 from neurogaze_fast.deploy.pictures import decode_picture
 from neurogaze_fast.deploy.serve_metrics import CONTENT_TYPE, Metrics
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
+
+if TYPE_CHECKING:
+    from neurogaze_fast.deploy.faces_in_picture import Found
 
 MEGA = 1_000_000
 _MAX_DECODING = 64
@@ -51,8 +54,8 @@ class ServedEngine(RunsBatches, Protocol):
 class Faces(Protocol):
     """What finds faces and cuts them out, where that is installed."""
 
-    def find(self, image: np.ndarray, size: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """RGB [H, W, 3] -> boxes [n, 5] (left, top, right, bottom, score), faces [n, S, S, 3]."""
+    def find(self, image: np.ndarray, size: int, limit: int | None = None) -> Found:
+        """The faces of uint8 [H, W, 3] RGB, brought to `size`, at most `limit` of them."""
         ...
 
 
@@ -206,25 +209,30 @@ class Service:
         async with self._bodies.read(request) as body:
             due = _Due(self.config.deadline_s)
             self.batcher.admit(1, due.left)
-            boxes, faces = await self._help(due, lambda: self._cut_out(body, detect))
+            faces, found = await self._help(due, lambda: self._cut_out(body, detect))
             probabilities, points = await self.batcher.submit(faces, due.left)
         answers = [_prediction(p, va) for p, va in zip(probabilities, points, strict=True)]
         latency = {"latency_ms": round(1000 * (time.perf_counter() - began), 3)}
         common = {**latency, "synthetic": self.engine.synthetic}
-        if boxes is None:
+        if found is None:
             return _json({**answers[0], **common})
-        found = [
+        each = [
             {**answer, "box": [round(float(x), 1) for x in box[:4]], "score": float(box[4])}
-            for box, answer in zip(boxes, answers, strict=True)
+            for box, answer in zip(found.boxes, answers, strict=True)
         ]
-        return _json({"faces": found, **common})
+        left_out = {"small": found.small, "many": found.many}
+        return _json({"faces": each, "left_out": left_out, **common})
 
-    def _cut_out(self, body: bytes, detect: bool) -> tuple[np.ndarray | None, np.ndarray]:
+    def _cut_out(self, body: bytes, detect: bool) -> tuple[np.ndarray, Found | None]:
         image = decode_picture(body, int(self.config.max_pixels * MEGA))
         size = self.engine.input_size
-        if detect and self._faces is not None:
-            return self._faces.find(image, size, self.config.max_batch)
-        return None, self._prepare(image, size)[None]
+        try:
+            if detect and self._faces is not None:
+                found = self._faces.find(image, size, self.config.max_batch)
+                return found.faces, found
+            return self._prepare(image, size)[None], None
+        except MemoryError as cause:
+            raise RequestError(413, "the picture takes more memory than there is") from cause
 
     async def _help(self, due: _Due, work: Callable[[], T]) -> T:
         """`work` on a helper thread, dropped where its turn does not come in time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from neurogaze_fast.errors import ConfigError
 DRAIN_S = 15.0
 """Seconds that requests under way get at the end: a slow body and a deadline fit."""
 _LOOK_S = 0.05
-log = logging.getLogger(__name__)
 
 
 async def serve_until(
@@ -28,10 +26,13 @@ async def serve_until(
     announce: Callable[[str], None],
     limits: Limits | None = None,
     drain_s: float = DRAIN_S,
-) -> None:
+) -> int:
     """Serve until `stop` is set, then close the port and finish what has begun, within `drain_s`.
 
     `announce` is called with the server's address once it listens.
+
+    Returns:
+        How many requests were not finished by then.
 
     Raises:
         ConfigError: the address or port cannot be used.
@@ -50,13 +51,14 @@ async def serve_until(
     await service.batcher.start()
     host = f"[{config.host}]" if ":" in config.host else config.host
     announce(f"http://{host}:{listener.sockets[0].getsockname()[1]}")
+    unfinished = 0
     try:
         while not stop.is_set() and service.batcher.lost is None:
             await asyncio.sleep(_LOOK_S)
         service.batcher.draining = True
         listener.close()
         if service.batcher.lost is None:
-            await _finish(service, drain_s)
+            unfinished = await _finish(service, drain_s)
     finally:
         listener.close()
         await service.batcher.stop()
@@ -70,12 +72,12 @@ async def serve_until(
             "Nothing in this process can use the GPU again: start the server anew, which a "
             "supervisor such as systemd or Kubernetes does by itself."
         ) from error
+    return unfinished
 
 
-async def _finish(service: Service, drain_s: float) -> None:
+async def _finish(service: Service, drain_s: float) -> int:
     """Wait for the requests under way; new ones on open connections are still answered."""
     end = time.monotonic() + drain_s
     while service.in_flight and time.monotonic() < end:
         await asyncio.sleep(_LOOK_S)
-    if service.in_flight:
-        log.warning("%d requests were not finished within %g s", service.in_flight, drain_s)
+    return service.in_flight

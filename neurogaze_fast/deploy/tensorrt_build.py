@@ -26,6 +26,14 @@ _PORTABLE = ("SM80", "SM86", "SM89", "SM120")
 """What TensorRT-RTX builds for where no GPU says which: Ampere and later (Turing has no float32
 products there)."""
 _WORKSPACE = 1 << 30
+_OLDEST = {"tensorrt": (10, 1), "tensorrt-rtx": (1, 7)}
+"""Since when networks are typed, and contexts take the memory they are given."""
+_FLAGS = {
+    "tensorrt": (),
+    # Without it an engine may allocate while it runs, which a CUDA graph cannot capture.
+    "tensorrt-rtx": ("REQUIRE_USER_ALLOCATION",),
+}
+"""Builder flags to set."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Library:
 
 
 def library(name: str) -> Library:
-    """Import TensorRT (10 or later) or TensorRT-RTX.
+    """Import TensorRT (10.1 or later) or TensorRT-RTX (1.7 or later).
 
     Raises:
         ConfigError: not installed. EngineError: too old, or broken.
@@ -63,10 +71,11 @@ def library(name: str) -> Library:
         except (ImportError, OSError, RuntimeError) as cause:  # a library it needs is missing
             text = " ".join(str(cause).split())
             raise EngineError(f"{module} cannot be imported: {text}. Reinstall it.") from cause
-        if not found.rtx and int(found.version.split(".")[0]) < 10:
+        oldest = _OLDEST[name]
+        if tuple(map(int, found.version.split(".")[:2])) < oldest:
             raise EngineError(
-                f"TensorRT {found.version} is too old: typed networks need 10 or later. Upgrade "
-                "it with `pip install --upgrade 'neurogaze_fast[tensorrt]'`."
+                f"{name} {found.version} is too old: {'.'.join(map(str, oldest))} or later is "
+                f"needed. Upgrade it with `pip install --upgrade 'neurogaze_fast[{name}]'`."
             )
         return found
     raise missing(_MODULES[name][0], name)
@@ -75,7 +84,7 @@ def library(name: str) -> Library:
 def built_engine(
     trt: Library, graph: OpenedGraph, *, folder: Path | None = None
 ) -> tuple[bytes, Path | None, str]:
-    """The serialised engine of a graph for this machine: the one kept from before, or a new one.
+    """The serialised engine of a graph for this GPU: the one kept from before, or a new one.
 
     Engines hold machine code, so one is only loaded where this function wrote it for the very same
     graph, library, driver and GPU, and its hash still holds; else it is built anew.
@@ -118,14 +127,13 @@ def engine_key(trt: Library, graph: OpenedGraph) -> dict[str, Any]:
         "library": trt.name,
         "version": trt.version,
         "profiles": [list(profile) for profile in PROFILES],
+        "flags": list(_FLAGS[trt.name]),
         **device_key(),
     }
 
 
 def device_key() -> dict[str, Any]:
-    """Driver, GPU and compute capability; all None where there is no GPU."""
-    if not torch.cuda.is_available():
-        return {"driver": None, "gpu": None, "sm": None}
+    """Driver, GPU and compute capability."""
     major, minor = torch.cuda.get_device_capability()
     return {
         "driver": _driver(),
@@ -174,6 +182,8 @@ def build(trt: Library, graph: OpenedGraph, folder: Path | None = None) -> bytes
         shapes = [(count, side, side, 3) for count in (smallest, best, largest)]
         profile.set_shape(INPUT, *shapes)
         config.add_optimization_profile(profile)
+    for flag in _FLAGS[trt.name]:
+        config.set_flag(getattr(module.BuilderFlag, flag))
     if trt.rtx:
         _capabilities(trt, config)
     keep = None if trt.rtx or folder is None else _timing_cache(trt, config, Path(folder))
@@ -205,7 +215,11 @@ def _capabilities(trt: Library, config: Any) -> None:
 
 
 def _timing_cache(trt: Library, config: Any, folder: Path) -> Any:
-    """Give the builder what earlier builds measured; return a function that keeps what it adds."""
+    """Give the builder what earlier builds measured; return a function that keeps what it adds.
+
+    A cache only saves time: one that the library refuses is left out, and None is returned where it
+    takes none at all.
+    """
     sm = device_key()["sm"]
     path = folder / f"{trt.name}-{trt.version}-sm{sm}.timing"
     key = {"kind": "timing", "version": trt.version, **device_key()}
@@ -213,12 +227,19 @@ def _timing_cache(trt: Library, config: Any, folder: Path) -> Any:
     with contextlib.suppress(ArtifactError):  # none yet, or not ours: measured again
         found, facts = verified_open(path, ArtifactError)
         data = found if facts == key else b""
-    cache = config.create_timing_cache(data)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    for start in (data, b"") if data else (b"",):
+        cache = config.create_timing_cache(start)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            break
+    else:
+        return None
 
     def keep() -> None:
-        with contextlib.suppress(OSError):  # a read-only folder: the next build measures again
-            write_artifact(path, bytes(config.get_timing_cache().serialize()), key)
+        cache = config.get_timing_cache()
+        measured = None if cache is None else cache.serialize()
+        if measured is not None:
+            with contextlib.suppress(OSError):  # a read-only folder: the next build measures again
+                write_artifact(path, bytes(measured), key)
 
     return keep
 

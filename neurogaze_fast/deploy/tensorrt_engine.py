@@ -36,10 +36,11 @@ class TensorRTEngine(BaseEngine):
     """An exported graph built for this GPU, on a stream of its own."""
 
     def __init__(self, trt: Library, graph: OpenedGraph) -> None:
-        """Build, or load what was built before, and capture a graph for one face.
+        """Build, or load what was built before, and capture a graph for every batch size: a request
+        that came first with its size would else wait for it.
 
         Raises:
-            EngineError: no usable GPU, or it cannot be built or loaded.
+            EngineError: no usable GPU, or it cannot be built, loaded or captured.
         """
         super().__init__(graph.input_size, graph.facts["synthetic"])
         self.name = trt.name
@@ -48,10 +49,23 @@ class TensorRTEngine(BaseEngine):
                 f"{trt.name} {trt.version} runs on NVIDIA GPUs, and torch finds no usable one here "
                 "(`python -m neurogaze_fast.doctor` says why). Use --engine openvino."
             )
+        self._trt, self._log = trt, _logger(trt.module)
+        try:
+            self._start(graph)
+        except RuntimeError as cause:  # CUDA's own: out of memory, most of all
+            raise EngineError(
+                f"{trt.name} {trt.version} cannot run {graph.path} on this GPU "
+                f"({' '.join(str(cause).split())[:300]}). Free its memory, or use --engine "
+                "openvino."
+            ) from cause
+        gpu = torch.cuda.get_device_name(self._device)
+        self.detail = f"{trt.name} {trt.version}, {gpu}, {graph.precision}, CUDA graphs"
+
+    def _start(self, graph: OpenedGraph) -> None:
+        trt = self._trt
         data, self.path, remark = built_engine(trt, graph)
         if remark:
             self.passed_over.append(remark)
-        self._trt, self._log = trt, _logger(trt.module)
         self._runtime = trt.module.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
@@ -61,15 +75,10 @@ class TensorRTEngine(BaseEngine):
             )
         self._device = torch.device("cuda", torch.cuda.current_device())
         self._stream = torch.cuda.Stream(self._device)
-        self._lanes: dict[int, _Lane] = {}
-        self._lane(1)
-        gpu = torch.cuda.get_device_name(self._device)
-        self.detail = f"{trt.name} {trt.version}, {gpu}, {graph.precision}, CUDA graphs"
-
-    def _lane(self, batch: int) -> _Lane:
-        if batch not in self._lanes:
-            self._lanes[batch] = self._capture(batch)
-        return self._lanes[batch]
+        # One for all: batches follow one another on one stream. 0 bytes would have no address.
+        size = max(self._engine.device_memory_size_v2, 1)
+        self._memory = torch.empty(size, dtype=torch.uint8, device=self._device)
+        self._lanes = {batch: self._capture(batch) for batch in BATCHES}
 
     def _capture(self, batch: int) -> _Lane:
         side = self.input_size
@@ -78,12 +87,14 @@ class TensorRTEngine(BaseEngine):
         answers = {name: torch.zeros(batch, width).pin_memory() for name, width in widths.items()}
         pixels = torch.zeros_like(staged, device=self._device)
         found = {name: torch.zeros_like(a, device=self._device) for name, a in answers.items()}
-        context = self._engine.create_execution_context()
+        context = new_context(self._trt, self._engine)
         stream = self._stream.cuda_stream
         profile = next(i for i, (low, _, high) in enumerate(PROFILES) if low <= batch <= high)
+        ready = context is not None and context.set_optimization_profile_async(profile, stream)
+        if ready:
+            context.set_device_memory(self._memory.data_ptr(), self._memory.numel())
         ready = (
-            context is not None
-            and context.set_optimization_profile_async(profile, stream)
+            ready
             and context.set_input_shape(INPUT, tuple(pixels.shape))
             and context.set_tensor_address(INPUT, pixels.data_ptr())
             and all(context.set_tensor_address(n, t.data_ptr()) for n, t in found.items())
@@ -101,9 +112,14 @@ class TensorRTEngine(BaseEngine):
 
         self._stream.wait_stream(torch.cuda.current_stream(self._device))  # the zeros above
         with torch.cuda.stream(self._stream):
-            for _ in range(2):  # the first run allocates, and RTX compiles
+            for _ in range(2):  # in the first run RTX compiles
                 step()
         self._stream.synchronize()
+        if self._trt.rtx and not context.is_stream_capturable(stream):
+            raise EngineError(
+                f"{self.name} {self._trt.version} cannot capture a batch of {batch}: "
+                f"{self._log.text()}. Use --engine tensorrt."
+            )
         graph = torch.cuda.CUDAGraph()
         # Other threads may go on using the GPU meanwhile.
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
@@ -112,7 +128,7 @@ class TensorRTEngine(BaseEngine):
 
     def _infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         count = len(images)
-        lane = self._lane(next(batch for batch in BATCHES if batch >= count))
+        lane = self._lanes[next(batch for batch in BATCHES if batch >= count)]
         lane.staged.numpy()[:count] = images  # rows above stay what they were; nobody reads them
         with torch.cuda.stream(self._stream):
             lane.graph.replay()
@@ -122,4 +138,18 @@ class TensorRTEngine(BaseEngine):
     def _free(self) -> None:
         self._stream.synchronize()
         self._lanes.clear()
-        del self._engine, self._runtime
+        del self._memory, self._engine, self._runtime
+
+
+def new_context(trt: Library, engine: Any) -> Any:
+    """An execution context that uses the device memory it is given, or None."""
+    given = trt.module.ExecutionContextAllocationStrategy.USER_MANAGED
+    if not trt.rtx:
+        return engine.create_execution_context(given)
+    config = engine.create_runtime_config()
+    config.set_execution_context_allocation_strategy(given)
+    # By default a shape runs on general kernels until its own are compiled behind the scenes; a
+    # graph captured meanwhile would hold the general ones for good.
+    kinds = trt.module.DynamicShapesKernelSpecializationStrategy
+    config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
+    return engine.create_execution_context(config)

@@ -29,7 +29,8 @@ class TorchEngine(BaseEngine):
         """Load a run folder or model file; `threads` other than 0 sets torch's for the process.
 
         Raises:
-            CheckpointError: missing, altered, not a student. EngineError: `precision` cannot be.
+            CheckpointError: missing, altered, not a student. EngineError: `precision` cannot be, or
+                the device has no room.
         """
         model, facts = load_model(path)
         size = facts["size"]
@@ -44,7 +45,14 @@ class TorchEngine(BaseEngine):
         if threads:
             torch.set_num_threads(threads)
         graph = FaceGraph(model, size, self.input_size, DTYPES[precision])
-        self._graph = graph.to(device=where, memory_format=torch.channels_last).eval()
+        try:
+            self._graph = graph.to(device=where, memory_format=torch.channels_last).eval()
+        except RuntimeError as cause:
+            text = " ".join(str(cause).split())[:300]
+            raise EngineError(
+                f"torch cannot bring the model to this device ({where.type}): {text}. Free its "
+                "memory, or hide it with CUDA_VISIBLE_DEVICES=."
+            ) from cause
         self._device = where
         shown = f"CUDA {torch.cuda.get_device_name(where)}" if where.type == "cuda" else "CPU"
         count = shown_threads(threads or torch.get_num_threads())

@@ -11,7 +11,7 @@ from neurogaze_fast.deploy.base import MAX_BATCH
 from neurogaze_fast.deploy.graph import INPUT, OUTPUTS
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 from neurogaze_fast.emotions import EMOTIONS
-from neurogaze_fast.errors import ArtifactError, OutputExistsError
+from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
 
 MODEL_NAME = "neurogaze"
 PREFERRED = (8, 32, 64)
@@ -25,8 +25,13 @@ def write_repository(graph: OpenedGraph, folder: Path, name: str = MODEL_NAME) -
     The graph goes to Triton's onnxruntime backend. What is there already stays if it is the same.
 
     Raises:
-        OutputExistsError: FOLDER/NAME holds something else.
+        OutputExistsError: FOLDER/NAME holds something else. ConfigError: a bf16 graph.
     """
+    if graph.precision == "bf16":
+        raise ConfigError(
+            f"{graph.path} is a bf16 graph, and ONNX Runtime, which runs it in Triton, has no bf16 "
+            "kernels for CPUs. Export with another --precision for --triton."
+        )
     target = Path(folder) / name
     manifest = graph.path.with_suffix(".manifest.json").read_text(encoding="ascii")
     files = {

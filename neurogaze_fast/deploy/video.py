@@ -28,8 +28,18 @@ def _ffmpeg() -> Any:
     return imageio_ffmpeg
 
 
+def _exact(fps: float) -> float:
+    """NTSC's rates, which ffmpeg reports rounded: 29.97 is 30000 / 1001."""
+    ntsc = round(fps) / 1.001
+    return ntsc if fps % 1 and fps == round(ntsc, 2) else fps
+
+
 class VideoReader:
-    """The frames of a video at its nominal rate, upright."""
+    """The frames of a video, upright, `fps` of them for each second it lasts.
+
+    Where its own frames are unevenly spaced, as phones and screen recorders write them, some are
+    given twice and some not at all, so that frame i is always the one seen at i / fps seconds.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open it and read its first frame.
@@ -39,18 +49,22 @@ class VideoReader:
             ConfigError: imageio-ffmpeg is not installed.
         """
         ffmpeg = _ffmpeg()
-        self._frames: Generator[Any, None, None] = ffmpeg.read_frames(
-            os.fspath(path), pix_fmt="rgb24"
-        )
+        self._frames: Generator[Any, None, None] = ffmpeg.read_frames(os.fspath(path))
         try:
             facts = next(self._frames)
             self.width, self.height = facts["size"]
-            self.fps = float(facts["fps"])
+            self.fps = _exact(float(facts["fps"]))
             duration = float(facts.get("duration") or 0)
             if self.width * self.height > MAX_PIXELS:
                 raise CorruptImage(f"frames of {self.width} x {self.height} pixels")
             if not self.fps > 0:
                 raise CorruptImage("it says no frame rate")
+            # Unless told, ffmpeg gives the frames at another rate than the one it reports.
+            self._frames.close()
+            self._frames = ffmpeg.read_frames(
+                os.fspath(path), pix_fmt="rgb24", output_params=["-r", repr(self.fps)]
+            )
+            next(self._frames)
             self._first = next(self._frames)
         except CorruptImage:
             self._frames.close()

@@ -16,8 +16,13 @@ MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG")
 _TAIL = 4096
 """Bytes from the end in which an image's end mark is looked for; phones write some after it."""
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error),
+    *(ArithmeticError, AttributeError, MemoryError, RuntimeError),
+)
 """What Pillow raises on damaged headers, metadata and pixels."""
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""Pillow's Image.Transpose for each EXIF orientation but the upright one."""
 
 
 class CorruptImage(ValueError):
@@ -35,7 +40,7 @@ def decode_grey(data: bytes | np.ndarray, side: int | None) -> np.ndarray:
     Raises:
         CorruptImage: empty, no JPEG or PNG, too large, cut short, or damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if not len(data):
         raise CorruptImage("the file is empty")
@@ -48,19 +53,28 @@ def decode_grey(data: bytes | np.ndarray, side: int | None) -> np.ndarray:
                 )
             image.draft("L", image.size)  # a JPEG's luma as stored, without computing colours
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            grey = _to_grey(upright)
+            grey = to_grey(upright(image))
     except CorruptImage:
         raise
     except Image.UnidentifiedImageError as cause:
         raise CorruptImage("no JPEG or PNG image") from cause
     except Image.DecompressionBombError as cause:
         raise CorruptImage(f"more than {MAX_PIXELS // 10**6} million pixels") from cause
-    except _PILLOW_ERRORS as cause:
+    except DAMAGE as cause:
         raise CorruptImage(str(cause) or type(cause).__name__) from cause
     if side is not None and grey.size != (side, side):
         grey = grey.resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(grey)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image that was loaded, turned as its EXIF orientation says."""
+    # ImageOps.exif_transpose would write all of the EXIF anew, and fails where a tag is odd.
+    try:
+        turn = image.getexif().get(0x0112)
+    except DAMAGE:  # good pixels may come with damaged EXIF
+        turn = None
+    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
 
 def image_size(data: bytes | np.ndarray) -> tuple[int, int] | None:
@@ -70,11 +84,11 @@ def image_size(data: bytes | np.ndarray) -> tuple[int, int] | None:
     try:
         with Image.open(io.BytesIO(memoryview(data)), formats=FORMATS) as image:
             return image.size
-    except (*_PILLOW_ERRORS, Image.DecompressionBombError):
+    except (*DAMAGE, Image.DecompressionBombError):
         return None
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
+def to_grey(image: Image.Image) -> Image.Image:
     """Mode L. Pillow's own conversion would clip 16-bit pixels at 255 rather than scale them."""
     from PIL import Image
 

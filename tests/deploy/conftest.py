@@ -35,5 +35,6 @@ def exported_run(fitted_run, small_set, quick_timing):
 def int8_run(exported_run, small_set):
     """The same folder with an int8 graph beside the fp32 one."""
     options = ["--engine", "onnxruntime", "--precision", "int8", "--data", str(small_set)]
+    options += ["--calibration-faces", "70"]
     export(export_command.parse([str(exported_run), *options]))  # its limits are not the matter
     return exported_run

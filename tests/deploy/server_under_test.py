@@ -29,13 +29,15 @@ class FakeEngine:
     synthetic = True
 
     def __init__(self, delay_s=0.0):
+        self._lock = threading.Lock()
         self.delay_s = delay_s
         self.error = None
         self.batches = []
 
     def run(self, images):
         self.batches.append(len(images))
-        time.sleep(self.delay_s)
+        with self._lock:
+            time.sleep(self.delay_s)
         if self.error is not None:
             raise self.error
         probabilities = np.zeros((len(images), 8), np.float32)
@@ -44,7 +46,9 @@ class FakeEngine:
         return probabilities, np.stack([means / 255, -means / 255], axis=1).astype(np.float32)
 
     def close(self):
-        pass
+        """Waits for what is being computed, as the real ones do."""
+        with self._lock:
+            self.batches.append("closed")
 
 
 def prepare(image, size):

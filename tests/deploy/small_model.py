@@ -1,11 +1,15 @@
 """A student with answers of many kinds, without training: random features, fitted classifier."""
 
+import json
 import os
 import shutil
 
 import numpy as np
 import torch
 
+from neurogaze_fast.artifacts import write_artifact
+from neurogaze_fast.deploy.engine import parity_file
+from neurogaze_fast.deploy.onnx_safety import open_graph
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.resident import plain_batches
 from neurogaze_fast.faces.synthetic import draw_faces
@@ -59,6 +63,24 @@ def write_run(folder, *, size=SIZE, synthetic=True, **options):
 def linked_copy(run, folder):
     """A copy of a run folder whose files take no space: replace them, never write into them."""
     return shutil.copytree(run, folder, copy_function=os.link)
+
+
+def graphs_of(folder, run, *precisions, checkpoint=True):
+    """A folder whose graphs claim these precisions, made of the fp32 one."""
+    there = open_graph(run / "export" / "fp32.onnx")
+    for precision in precisions:
+        facts = {**there.facts, "precision": precision}
+        write_artifact(folder / "export" / f"{precision}.onnx", there.data, facts)
+    for name in ("model.safetensors", "model.manifest.json") if checkpoint else ():
+        shutil.copy(run / name, folder)
+    return folder if checkpoint else folder / "export"
+
+
+def write_report(folder, engine, precision, passed):
+    """A parity report of a graph in `folder`."""
+    graph = open_graph(folder / f"{precision}.onnx")
+    text = json.dumps({"graph_sha256": graph.sha256, "passed": passed})
+    parity_file(folder, engine, precision).write_text(text)
 
 
 def colour_faces(count, side=SIZE, seed=0):

@@ -1,8 +1,9 @@
 """Every CPU engine: the model's answers, any number of faces, and reasons where it cannot run."""
 
+import importlib
 import shutil
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from neurogaze_fast.artifacts import manifest_path
 from neurogaze_fast.deploy import engine as engine_module
+from neurogaze_fast.deploy import openvino_engine, torch_engine
 from neurogaze_fast.deploy.base import EngineError
 from neurogaze_fast.deploy.engine import newest_run, open_engine, parity_file
 from neurogaze_fast.deploy.predictor import prepare_face
@@ -79,19 +81,10 @@ def test_arrays_as_they_come(opened, faces):
 
 def test_threads_may_share_an_engine(opened, faces):
     wanted = opened.run(faces)[0]
-    wrong = []
-
-    def work(index):
-        found = opened.run(faces[index : index + 1])[0]
-        if np.abs(found - wanted[index]).max() > 1e-5:
-            wrong.append(index)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with ThreadPoolExecutor(8) as pool:
+        work = [pool.submit(opened.run, faces[i : i + 1]) for i in range(16)]
+        for index, future in enumerate(work):
+            np.testing.assert_allclose(future.result()[0][0], wanted[index], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +116,13 @@ def test_answers_that_are_not_finite_are_refused(exported_run, faces):
     engine._graph.student.fc.bias.fill_(torch.nan)
     with pytest.raises(EngineError, match="not finite for 2 of 2 faces"):
         engine.run(faces[:2])
+    engine._graph.student.fc.bias.fill_(0)
+    engine._graph.affect[0, 1] = torch.inf  # valence and arousal alone
+    with pytest.raises(EngineError, match="not finite for 2 of 2 faces"):
+        engine.run(faces[:2])
 
 
 def test_auto_takes_bf16_only_with_a_passing_report(exported_run, tmp_path, monkeypatch):
-    from neurogaze_fast.deploy import openvino_engine
-
     monkeypatch.setattr(openvino_engine, "computes_bf16", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     engine = open_engine(exported_run)
@@ -156,8 +151,7 @@ class Recorder:
 
 def test_auto_passes_over_what_is_missing_and_strict_does_not(exported_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    engine_module_core = sys.modules["neurogaze_fast.deploy.openvino_engine"]
-    engine_module_core._core.cache_clear()
+    openvino_engine._core.cache_clear()
     engine = open_engine(exported_run)
     assert engine.name == "onnxruntime"
     assert "openvino" in engine.passed_over[0]
@@ -166,6 +160,44 @@ def test_auto_passes_over_what_is_missing_and_strict_does_not(exported_run, monk
         open_engine(exported_run, strict=True)
     with pytest.raises(ConfigError, match="'openvino' is not installed"):
         open_engine(exported_run, "openvino")
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError])
+def test_auto_passes_over_a_broken_library(exported_run, monkeypatch, error):
+    real = importlib.import_module
+
+    def broken(name):
+        if name in ("openvino", "onnxruntime"):
+            raise error("libfoo.so.2: cannot open shared object file")
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    openvino_engine._core.cache_clear()
+    engine = open_engine(exported_run)
+    assert engine.name == "torch"
+    for name in ("openvino", "onnxruntime"):
+        with pytest.raises(EngineError, match=rf"{name} cannot be imported: libfoo.*Reinstall"):
+            open_engine(exported_run, name)
+
+
+def test_auto_passes_over_an_openvino_without_a_device(exported_run, monkeypatch):
+    class Core:
+        def get_property(self, *_):
+            raise RuntimeError("no CPU plugin")
+
+    monkeypatch.setattr(openvino_engine, "_core", Core)
+    engine = open_engine(exported_run)
+    assert engine.name == "onnxruntime"
+    assert "does not start here (no CPU plugin)" in engine.passed_over[0]
+
+
+def test_a_device_without_room_is_an_engine_error(exported_run, monkeypatch):
+    def full(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch_engine.FaceGraph, "to", full)
+    with pytest.raises(EngineError, match="CUDA out of memory"):
+        open_engine(exported_run, "torch")
 
 
 def test_auto_runs_a_checkpoint_that_was_never_exported(tmp_path, fitted_run):

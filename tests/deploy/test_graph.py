@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from neurogaze_fast.deploy.engine import open_engine
 from neurogaze_fast.deploy.graph import LUMA, FaceGraph, folded
 from neurogaze_fast.deploy.onnx_safety import open_graph
+from neurogaze_fast.deploy.openvino_engine import computes_bf16
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.faces.resident import plain_batches
 from neurogaze_fast.faces.synthetic import draw_faces
@@ -98,6 +100,15 @@ def test_colours_become_the_grey_of_the_decoder():
     assert (pixels_of_graph(colours, 48) - wanted).abs().max() < level
 
 
+def test_the_read_out_is_float32_where_the_student_is_not(exported_run):
+    if not computes_bf16():
+        pytest.skip("this processor has no bf16 instructions")
+    engine = open_engine(exported_run, "openvino", precision="bf16")
+    probabilities, affect = engine.run(colour_faces(16))
+    coordinates = np.array([VALENCE_AROUSAL[name] for name in EMOTIONS])
+    np.testing.assert_allclose(affect, probabilities @ coordinates, atol=1e-5)
+
+
 def test_the_file_names_what_it_is_and_no_folder_of_this_machine(exported_run):
     graph = open_graph(exported_run / "export" / "fp32.onnx")
     model = onnx.load_model_from_string(graph.data)
@@ -110,6 +121,6 @@ def test_the_file_names_what_it_is_and_no_folder_of_this_machine(exported_run):
     assert b"/neurogaze_fast/" not in graph.data
     assert {node.op_type for node in model.graph.node} <= {
         "Cast", "MatMul", "Sub", "Transpose", "Conv", "Relu", "Add", "ReduceMean", "Gemm",
-        "Softmax",
+        "Softmax", "Unsqueeze", "Mul", "ReduceSum",
     }  # fmt: skip
     assert not any(node.op_type == "BatchNormalization" for node in model.graph.node)

@@ -1,12 +1,13 @@
 """Which files are looked at, what their copies are called, and pictures as people have them."""
 
 import io
+import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, features
 
 from neurogaze_fast.deploy.inputs import find_inputs, read_picture
 from neurogaze_fast.faces.decode import CorruptImage
@@ -90,6 +91,44 @@ def test_damaged_files_give_a_reason(tmp_path):
             read_picture(tmp_path / name)
     with pytest.raises(CorruptImage, match="cannot be read"):
         read_picture(tmp_path / "nowhere")
+
+
+def test_a_damaged_avif_is_a_reason_too(tmp_path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    data = picture(tmp_path / "x.avif", (40, 40)).read_bytes()
+    start = data.index(b"mdat") + 4
+    (tmp_path / "x.avif").write_bytes(data[:start] + bytes(len(data) - start))
+    with pytest.raises(CorruptImage, match=r"(?i)decod"):
+        read_picture(tmp_path / "x.avif")
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_every_orientation_is_as_pillow_turns_it(tmp_path, turn):
+    pixels = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=exif)
+    with Image.open(tmp_path / "x.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read_picture(tmp_path / "x.png"), expected)
+
+
+def test_odd_exif_does_not_cost_the_picture(tmp_path):
+    def entry(tag, kind, count, value):
+        return struct.pack("<HHI", tag, kind, count) + value.ljust(4, b"\0")
+
+    turned = entry(0x0112, 3, 1, b"\6\0")
+    for number, (odd, shape) in enumerate([
+        (entry(0x011A, 2, 3, b"ab"), (6, 4, 3)),  # text for a resolution
+        (entry(0x0100, 9, 1, b"\xff" * 4), (6, 4, 3)),  # a negative width
+        (None, (4, 6, 3)),  # no EXIF at all, by its first bytes
+    ]):  # fmt: skip
+        entries = sorted([turned, odd]) if odd else [turned]
+        head = b"II*\0\x08\0\0\0" if odd else b"II++\x08\0\0\0"
+        data = b"Exif\0\0" + head + struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+        image = read_picture(picture(tmp_path / f"{number}.jpg", exif=data))
+        assert image.shape == shape
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path):

@@ -8,9 +8,12 @@ from onnx import TensorProto, helper
 
 from neurogaze_fast.artifacts import manifest_path, write_artifact
 from neurogaze_fast.deploy import onnx_safety
-from neurogaze_fast.deploy.onnx_safety import open_graph
+from neurogaze_fast.deploy.engine import open_engine
+from neurogaze_fast.deploy.graph import DTYPES, FaceGraph, build_onnx
+from neurogaze_fast.deploy.onnx_safety import check_graph, open_graph
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError
+from neurogaze_fast.student.resnet import ResNet
 
 FACTS = {
     "kind": "graph",
@@ -90,6 +93,10 @@ def subgraph(model):
     model.graph.node.append(node)
 
 
+def other_operator(model):
+    model.graph.node.append(helper.make_node("RandomNormal", [], ["r"], shape=[1 << 40]))
+
+
 def sparse(model):
     model.graph.sparse_initializer.add()
 
@@ -133,6 +140,7 @@ HOSTILE = {
     function: "defines functions",
     foreign_domain: "domain 'com.microsoft'",
     foreign_operator: "'Evil' is of the domain 'my.plugin'",
+    other_operator: "never writes its operator 'RandomNormal'",
     subgraph: "'If' holds a graph of its own",
     sparse: "sparse tensors",
     other_input: "its input is not uint8",
@@ -178,6 +186,46 @@ def test_a_manifest_without_facts_is_refused(tmp_path):
         path = written(tmp_path, tiny(), {k: v for k, v in FACTS.items() if k != name})
         with pytest.raises(ArtifactError, match="without precision or training data"):
             open_graph(path)
+
+
+RESEALED = {
+    "no facts": [],
+    "precision": {**FACTS, "precision": ["fp32"]},
+    "model": {**FACTS, "model": "ab" * 32},
+    "model without hash": {**FACTS, "model": {}},
+    "no side": {k: v for k, v in FACTS.items() if k != "input_size"},
+    "null side": {**FACTS, "input_size": None},
+    "true side": {**FACTS, "input_size": True},
+    "huge side": {**FACTS, "input_size": 1 << 40},
+    "text side": {**FACTS, "input_size": "16"},
+}
+
+
+@pytest.mark.parametrize("facts", RESEALED.values(), ids=RESEALED)
+def test_a_manifest_of_another_form_is_refused(tmp_path, facts):
+    path = written(tmp_path, tiny(), facts)
+    with pytest.raises(ArtifactError, match="has a manifest"):
+        open_graph(path)
+    for named in (path, tmp_path):
+        with pytest.raises(ArtifactError, match="has a manifest"):
+            open_engine(named, "onnxruntime", precision="fp32")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stem", "channels", "precision", "side"),
+    [
+        ("resnet18", "small", 1, "fp32", 32),
+        ("resnet18", "imagenet", 3, "bf16", 48),
+        ("resnet18", "small", 3, "fp16", 20),
+        ("resnet50", "imagenet", 1, "fp16", 32),
+    ],
+)
+def test_every_graph_that_export_writes_opens(architecture, stem, channels, precision, side):
+    model = ResNet(architecture, stem=stem, channels=channels)
+    said = {"emotions": list(EMOTIONS), "model_sha256": "ab" * 32}
+    graph = build_onnx(FaceGraph(model, 32, side, DTYPES[precision]), precision, said)
+    facts = {**FACTS, "precision": precision, "input_size": side}
+    check_graph(graph.SerializeToString(), facts, "graph")
 
 
 def test_flipped_bytes_and_a_missing_manifest_are_refused(tmp_path):

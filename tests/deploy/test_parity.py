@@ -31,12 +31,12 @@ class Altered:
 
     name, detail, input_size = "altered", "altered, fp32", SIZE
 
-    def __init__(self, engine, change):
-        self._engine, self._change = engine, change
+    def __init__(self, engine, change, change_affect=lambda affect: affect):
+        self._engine, self._change, self._change_affect = engine, change, change_affect
 
     def run(self, images):
         probabilities, affect = self._engine.run(images)
-        return self._change(probabilities.copy()), affect
+        return self._change(probabilities.copy()), self._change_affect(affect.copy())
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +83,21 @@ def test_other_labels_fail_every_precision(fitted_run, engine, faces):
         assert "labels are the same (ties left out)" in " ".join(report["reasons"])
 
 
+def test_other_valence_and_arousal_fail_every_precision(fitted_run, engine, faces):
+    for change in (lambda affect: affect[:, ::-1], lambda affect: affect + 0.002):
+        altered = Altered(engine, lambda p: p, change)
+        for precision in LIMITS:
+            report = report_of(fitted_run, altered, faces, precision)
+            assert not report["passed"]
+            assert "valence and arousal lie" in report["reasons"][0]
+
+
 def test_int8_may_lose_one_point_of_macro_f1():
     report = {
         "max_probability_difference": 0.2,
         "label_agreement_without_ties": 0.98,
         "macro_f1_change": -0.009,
+        "valence_arousal_error": 1e-7,
     }
     assert _broken(report, LIMITS["int8"]) == []
     reasons = _broken({**report, "macro_f1_change": -0.02}, LIMITS["int8"])

@@ -105,6 +105,12 @@ def test_what_is_no_face_is_said(predictor, image):
         predictor.predict(image)
 
 
+@pytest.mark.parametrize("image", [None, 3, Image.new("RGB", (8, 8))], ids=["None", "3", "Pillow"])
+def test_what_has_no_form_of_a_face_is_said(predictor, image):
+    with pytest.raises(DataError, match=r"uint8 array \[H, W\].*of type (NoneType|int|Image)\."):
+        predictor.predict(image)
+
+
 def test_the_wrong_one_of_many_is_named(predictor, grey, tmp_path):
     with pytest.raises(DataError, match="Image 5: A face must be"):
         predictor.predict([*grey[:5], None])

@@ -5,16 +5,18 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, numpy_helper
 
+from neurogaze_fast.deploy.base import EngineError
 from neurogaze_fast.deploy.engine import open_engine
 from neurogaze_fast.deploy.onnx_safety import open_graph
 from neurogaze_fast.deploy.predictor import prepare_face
-from neurogaze_fast.deploy.quantise import _Reader, quantised, residual_sums
+from neurogaze_fast.deploy.quantise import _Reader, quantised, residual_sums, whole_batches
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.load import load_faces
 from neurogaze_fast.faces.synthetic import draw_faces
-from tests.deploy.small_model import SIZE
+from tests.deploy.small_model import SIZE, graphs_of, write_report
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,8 @@ def test_answers_stay_close(int8_run, graph):
 def test_the_report_says_what_it_was_calibrated_on(int8_run, small_set):
     facts = open_graph(int8_run / "export" / "int8.onnx").facts
     labelled, _ = load_faces(None, small_set)["train"].labelled("argmax")
-    assert facts["calibration"]["n"] == len(labelled)
+    assert len(labelled) > 70  # which were asked for; the last six fill no batch
+    assert facts["calibration"]["n"] == 64
     assert facts["calibration"]["split"] == "train"
     report = json.loads((int8_run / "export" / "onnxruntime-int8.parity.json").read_text())
     assert report["limits"] == {"difference": None, "agreement": 0.97, "macro_f1_loss": 0.01}
@@ -94,6 +97,7 @@ def test_calibration_reads_a_few_faces_at_a_time():
     assert reader.get_next()["images"].shape == (16, 16, 16, 3)
     assert reader.get_next() is None
     assert len(_Reader(np.zeros((5, 16, 16, 3), np.uint8))) == 1
+    assert [len(whole_batches(np.zeros(n))) for n in (0, 5, 16, 17, 50)] == [0, 5, 16, 16, 48]
 
 
 def test_no_faces_are_refused():
@@ -104,3 +108,32 @@ def test_no_faces_are_refused():
 def test_sums_with_a_constant_are_no_residuals(int8_run):
     data = open_graph(int8_run / "export" / "fp32.onnx").data
     assert len(residual_sums(onnx.load_model_from_string(data))) == 8
+
+
+def test_auto_never_takes_int8_or_fp16_unasked_on_a_cpu(exported_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = graphs_of(tmp_path, exported_run, "int8", "fp16")
+    write_report(folder / "export", "onnxruntime", "int8", False)
+    engine = open_engine(folder)
+    assert engine.name == "torch"
+    assert ["has no fp32 graph" in text for text in engine.passed_over] == [True, True]
+    assert "int8" in open_engine(folder, "onnxruntime", precision="int8").detail
+
+
+def test_int8_alone_is_taken_with_a_note_unless_its_report_failed(
+    exported_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = graphs_of(tmp_path, exported_run, "int8", checkpoint=False)
+    for path in (folder, folder / "int8.onnx"):
+        engine = open_engine(path)
+        assert "int8" in engine.detail
+        assert "openvino in int8: no parity report" in engine.passed_over[0]
+    write_report(folder, "openvino", "int8", True)
+    assert "holds no better graph" in open_engine(folder).passed_over[0]
+    write_report(folder, "openvino", "int8", False)
+    engine = open_engine(folder)
+    assert engine.name == "onnxruntime"
+    assert "changes answers" in engine.passed_over[0]
+    with pytest.raises(EngineError, match="openvino in int8: its parity report says"):
+        open_engine(folder, "openvino")

@@ -1,5 +1,6 @@
 """Limits, callers, and clients that mean no good."""
 
+import asyncio
 import http.client
 import json
 import random
@@ -7,8 +8,9 @@ import socket
 import time
 
 import pytest
+from aiohttp import web
 
-from neurogaze_fast.deploy.http_limits import Limits
+from neurogaze_fast.deploy.http_limits import LimitedServer, Limits
 from neurogaze_fast.emotions import EMOTIONS
 from tests.deploy.server_under_test import grey, picture, serving, tensors
 
@@ -131,6 +133,58 @@ def test_a_drop_a_second_does_not_keep_a_connection(server):
     ):
         drip(link)
     assert time.monotonic() - began < 10
+
+
+def test_a_client_that_never_reads_its_replies_is_let_go(server):
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.settimeout(0.5)
+        link.connect(server.address)
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            try:
+                link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+            except TimeoutError:  # nor does the server read any more
+                continue
+            except (ConnectionResetError, BrokenPipeError):
+                break
+        else:
+            pytest.fail("the connection was kept")
+
+
+def test_a_small_rest_of_a_reply_that_nobody_reads_does_not_keep_its_connection():
+    async def answer(request):
+        return web.Response(body=bytes(40_000))  # less than asyncio would hold back by default
+
+    async def play():
+        server = LimitedServer(answer, Limits(header_s=0.2, body_s=0.2))
+        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+        with socket.socket() as link:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            link.connect(listener.sockets[0].getsockname())
+            while not server.connections:
+                await asyncio.sleep(0.01)
+            its_end = server.connections[0].transport.get_extra_info("socket")
+            its_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            async with asyncio.timeout(10):
+                while server.connections:
+                    await asyncio.sleep(0.01)
+        listener.close()
+
+    asyncio.run(play())
+
+
+def test_a_client_that_reads_slowly_gets_all(server):
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        link.connect(server.address)
+        link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        answer = b""
+        while part := link.recv(30_000):
+            answer += part
+            time.sleep(0.01)
+        assert answer.count(b"HTTP/1.1 200") == 100
 
 
 def test_300_malformed_bodies_are_all_400s_and_the_next_good_one_is_right(server):

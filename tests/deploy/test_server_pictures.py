@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neurogaze_fast.deploy.faces_in_picture import FaceFinder
+from neurogaze_fast.deploy.faces_in_picture import FaceFinder, Found
 from neurogaze_fast.deploy.pictures import decode_picture
 from neurogaze_fast.emotions import EMOTIONS
 from tests.deploy.server_under_test import FakeEngine, grey, picture, serving
@@ -117,22 +117,24 @@ def test_faces_too_small_too_large_or_too_many_are_left_out():
             return np.array([[5, 5, 5 + s, 5 + s, 0.9] for s in side], np.float32)
 
     image = np.full((100, 120, 3), 77, np.uint8)
-    boxes, faces = FaceFinder(Detector()).find(image, 8, 2)
-    assert (boxes[:, 2] - boxes[:, 0]).tolist() == [30, 40]
-    assert faces.shape == (2, 8, 8, 3)
-    assert (faces == 77).all()
+    found = FaceFinder(Detector()).find(image, 8, 2)
+    assert (found.boxes[:, 2] - found.boxes[:, 0]).tolist() == [30, 40]
+    assert found.faces.shape == (2, 8, 8, 3)
+    assert (found.faces == 77).all()
+    assert (found.small, found.many) == (1, 1)
 
 
 def test_faces_that_are_found_come_with_their_boxes():
     class Two:
-        def find(self, image, size, limit):
+        def find(self, image, size, limit=None):
             assert image.shape == (60, 80, 3)
             boxes = np.array([[1, 2, 30, 31, 0.9], [40, 5, 70, 35, 0.6]], np.float32)
-            return boxes, np.stack([grey(10, size), grey(250, size)])
+            return Found(boxes, np.stack([grey(10, size), grey(250, size)]), small=3, many=1)
 
     class Nobody:
-        def find(self, image, size, limit):
-            return np.zeros((0, 5), np.float32), np.zeros((0, size, size, 3), np.uint8)
+        def find(self, image, size, limit=None):
+            nobody = np.zeros((0, size, size, 3), np.uint8)
+            return Found(np.zeros((0, 5), np.float32), nobody, small=0, many=0)
 
     body = picture(np.zeros((60, 80, 3), np.uint8))
     with serving(faces=Two()) as server:
@@ -140,10 +142,21 @@ def test_faces_that_are_found_come_with_their_boxes():
         assert status == 200
         assert [face["label"] for face in answer["faces"]] == [EMOTIONS[0], EMOTIONS[7]]
         assert answer["faces"][1]["box"] == [40, 5, 70, 35]
+        assert answer["left_out"] == {"small": 3, "many": 1}
         assert server.json("GET", "/v2/models/neurogaze")[1]["parameters"]["detect"] is True
         assert server.json("POST", "/predict?detect=0", body)[1]["label"] == EMOTIONS[0]
     with serving(faces=Nobody()) as server:
         assert server.json("POST", "/predict?detect=1", body)[1]["faces"] == []
+
+
+def test_faces_that_take_too_much_memory_are_the_pictures_fault():
+    class Large:
+        def find(self, image, size, limit=None):
+            raise MemoryError
+
+    with serving(faces=Large()) as server:
+        status, answer = server.json("POST", "/predict?detect=1", picture(grey(9)))
+        assert (status, answer["type"]) == (413, "too_large")
 
 
 def test_overload_is_shed_with_retry_after_and_counted():

@@ -1,5 +1,7 @@
 """The model repository, written and read back."""
 
+import json
+
 import pytest
 
 from neurogaze_fast.deploy.onnx_safety import open_graph
@@ -10,9 +12,9 @@ from neurogaze_fast.deploy.triton import (
     write_repository,
 )
 from neurogaze_fast.emotions import EMOTIONS
-from neurogaze_fast.errors import ArtifactError, OutputExistsError
+from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
 from tests.deploy.small_model import SIZE
-from tests.deploy.test_onnx_safety import tiny, written
+from tests.deploy.test_onnx_safety import FACTS, tiny, written
 
 
 @pytest.fixture
@@ -44,6 +46,13 @@ def test_the_same_again_is_kept_and_something_else_is_not_overwritten(graph, tmp
     assert (folder / "labels.txt").read_text() == "other\n"
 
 
+def test_a_bf16_graph_is_refused(tmp_path):
+    graph = open_graph(written(tmp_path / "export", tiny(), {**FACTS, "precision": "bf16"}))
+    with pytest.raises(ConfigError, match="no bf16 kernels"):
+        write_repository(graph, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
@@ -67,6 +76,15 @@ def test_a_missing_file_is_named(graph, tmp_path):
     (write_repository(graph, tmp_path) / "config.pbtxt").unlink()
     with pytest.raises(ArtifactError, match=r"config\.pbtxt cannot be read"):
         check_repository(tmp_path)
+
+
+def test_a_manifest_of_another_form_is_refused(graph, tmp_path):
+    path = write_repository(graph, tmp_path) / "1" / "source.manifest.json"
+    manifest = json.loads(path.read_text())
+    for facts in ([], {**manifest["provenance"], "input_size": None}):
+        path.write_text(json.dumps({**manifest, "provenance": facts}))
+        with pytest.raises(ArtifactError, match="has a manifest"):
+            check_repository(tmp_path)
 
 
 def test_the_text_format():

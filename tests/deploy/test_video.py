@@ -1,5 +1,7 @@
 """Videos written and read back, cut short, and no videos at all."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,35 @@ def test_what_is_written_is_read_back(tmp_path, size):
     levels = [frame[:40, :50].mean() for frame in frames]
     np.testing.assert_allclose(levels, range(20, 240, 10), atol=4)
     assert [p.name for p in path.parent.iterdir()] == ["x.mp4"]
+
+
+def test_frames_of_a_variable_rate_are_given_when_they_are_seen(tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    # Two seconds of 30 frames, two of 7.5; each as bright as it is late.
+    film = "color=black:s=64x48:r=30:d=4,geq=lum=20+50*T:cb=128:cr=128"
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", film,
+         "-vf", "select='lt(t,2)+not(mod(n,4))'", "-fps_mode", "vfr", "-c:v", "libx264",
+         str(tmp_path / "x.mp4")], check=True,
+    )  # fmt: skip
+    reader = VideoReader(tmp_path / "x.mp4")
+    frames = list(reader)
+    assert 15 < reader.fps < 25  # not 30, ffmpeg's own rate for it
+    assert len(frames) / reader.fps == pytest.approx(4, abs=0.15)
+    assert reader.trouble == ""
+    seconds = (np.array([frame.mean() for frame in frames]) * 219 / 255 + 16 - 20) / 50
+    np.testing.assert_allclose(seconds, np.arange(len(frames)) / reader.fps, atol=0.2)
+
+
+@pytest.mark.parametrize("fps", [24000 / 1001, 25, 12.5, 1])
+def test_rates_that_ffmpeg_rounds_lose_and_repeat_no_frame(tmp_path, fps):
+    with VideoWriter(tmp_path / "x.mp4", fps) as video:
+        for number in range(30):
+            video.write(np.full((16, 16, 3), 8 * number, np.uint8))
+    reader = VideoReader(tmp_path / "x.mp4")
+    assert reader.fps == pytest.approx(fps, rel=1e-9)
+    levels = [frame.mean() for frame in reader]
+    np.testing.assert_allclose(levels, range(0, 240, 8), atol=4)
 
 
 def test_no_frames_make_no_file(tmp_path):
