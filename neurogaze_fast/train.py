@@ -156,7 +156,7 @@ def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
 def _introduce(run: Any, console: Any) -> None:
     from rich.markup import escape
 
-    from neurogaze_fast.student.inference import MODEL_FILE
+    from neurogaze_fast.student.model_file import MODEL_FILE
 
     config, facts = run.config, run.facts
     rows = ", ".join(f"{name} {count}" for name, count in facts["data"]["rows"].items())

@@ -9,16 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.deploy.graph import missing
 from neurogaze_fast.emotions import EMOTIONS
-from neurogaze_fast.errors import NeurogazeError
+from neurogaze_fast.errors import ConfigError, NeurogazeError
 
+INPUT = "images"
+OUTPUTS = ("probabilities", "valence_arousal")
 MAX_BATCH = 256
 """Faces computed at a time; more are cut into such pieces, so that memory stays bounded."""
 
 
 class EngineError(NeurogazeError):
     """An engine cannot be opened here, or its answer cannot be used."""
+
+
+def missing(package: str, extra: str) -> ConfigError:
+    """The error for an optional package that is not installed."""
+    return ConfigError(
+        f"The package {package!r} is not installed. Install it with `pip install "
+        f"'neurogaze_fast[{extra}]'`, or choose another --engine."
+    )
 
 
 class BaseEngine(ABC):

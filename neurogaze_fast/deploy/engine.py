@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.deploy.base import EngineError
 from neurogaze_fast.deploy.onnx_safety import PRECISIONS, OpenedGraph, check_facts, open_graph
 from neurogaze_fast.errors import ArtifactError, CheckpointError, ConfigError
-from neurogaze_fast.student.inference import MODEL_FILE, model_path
+from neurogaze_fast.student.model_file import MODEL_FILE, model_path
 
 ENGINES = ("onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch")
 """`onnx` only names the export; `torch` runs the checkpoint itself and needs no export."""
@@ -162,10 +163,18 @@ def parity_file(folder: Path, engine: str, precision: str) -> Path:
 
 
 def _order() -> tuple[str, ...]:
+    gpu = ("tensorrt", "tensorrt-rtx") if _gpu_here() else ()
+    return (*gpu, "openvino", "onnxruntime", "torch")
+
+
+def _gpu_here() -> bool:
+    """Asks torch only where a driver shows a device: importing it takes seconds."""
+    devices = ("/dev/nvidiactl", "/dev/dxg")
+    if sys.platform == "linux" and not any(Path(device).exists() for device in devices):
+        return False
     import torch
 
-    gpu = ("tensorrt", "tensorrt-rtx") if torch.cuda.is_available() else ()
-    return (*gpu, "openvino", "onnxruntime", "torch")
+    return torch.cuda.is_available()
 
 
 def _openvino(source: Source, precision: str | None, threads: int) -> Engine:

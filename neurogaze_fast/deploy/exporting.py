@@ -13,18 +13,10 @@ import numpy as np
 import torch
 
 from neurogaze_fast.artifacts import atomic_write, write_artifact
-from neurogaze_fast.deploy.base import EngineError
+from neurogaze_fast.deploy.base import INPUT, OUTPUTS, EngineError
 from neurogaze_fast.deploy.config_export import ExportConfig
 from neurogaze_fast.deploy.engine import EXPORT_FOLDER, open_engine, parity_file
-from neurogaze_fast.deploy.graph import (
-    DTYPES,
-    INPUT,
-    OUTPUTS,
-    FaceGraph,
-    build_onnx,
-    describe,
-    tidy,
-)
+from neurogaze_fast.deploy.graph import DTYPES, FaceGraph, build_onnx, describe, tidy
 from neurogaze_fast.deploy.onnx_safety import KIND, OpenedGraph, check_graph, open_graph
 from neurogaze_fast.deploy.parity import compare, take_faces
 from neurogaze_fast.deploy.tensorrt_build import build, built_engine, library

@@ -11,16 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neurogaze_fast.deploy.base import INPUT, OUTPUTS, missing
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
-from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.reference.augment import MEAN, STD
 from neurogaze_fast.student.resnet import ResNet
 
 if TYPE_CHECKING:
     import onnx
 
-INPUT = "images"
-OUTPUTS = ("probabilities", "valence_arousal")
 PRODUCER = "neurogaze_fast"
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in grey, as Pillow and JPEG have them."""
@@ -164,11 +162,3 @@ def describe(model: onnx.ModelProto, facts: dict[str, Any]) -> None:
     model.producer_name, model.producer_version = PRODUCER, __version__
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     onnx.helper.set_model_props(model, texts)
-
-
-def missing(package: str, extra: str) -> ConfigError:
-    """The error for an optional package that is not installed."""
-    return ConfigError(
-        f"The package {package!r} is not installed. Install it with `pip install "
-        f"'neurogaze_fast[{extra}]'`, or choose another --engine."
-    )

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.artifacts import read_manifest, verified_open
-from neurogaze_fast.deploy.base import import_library
-from neurogaze_fast.deploy.graph import INPUT, OUTPUTS
+from neurogaze_fast.deploy.base import INPUT, OUTPUTS, import_library
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError
 

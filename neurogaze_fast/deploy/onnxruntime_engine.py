@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurogaze_fast.deploy.base import BaseEngine, EngineError, import_library, shown_threads
-from neurogaze_fast.deploy.graph import INPUT, OUTPUTS
+from neurogaze_fast.deploy.base import (
+    INPUT,
+    OUTPUTS,
+    BaseEngine,
+    EngineError,
+    import_library,
+    shown_threads,
+)
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 
 

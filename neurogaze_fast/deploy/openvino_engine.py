@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.deploy.base import BaseEngine, EngineError, import_library, shown_threads
-from neurogaze_fast.deploy.graph import OUTPUTS
+from neurogaze_fast.deploy.base import (
+    OUTPUTS,
+    BaseEngine,
+    EngineError,
+    import_library,
+    shown_threads,
+)
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurogaze_fast.deploy.graph import INPUT, missing
+from neurogaze_fast.deploy.base import INPUT, missing
 from neurogaze_fast.errors import DataError
 
 if TYPE_CHECKING:

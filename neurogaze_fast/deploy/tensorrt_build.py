@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from neurogaze_fast.artifacts import canonical_json, sha256_bytes, verified_open, write_artifact
-from neurogaze_fast.deploy.base import MAX_BATCH, EngineError
-from neurogaze_fast.deploy.graph import INPUT, missing
+from neurogaze_fast.deploy.base import INPUT, MAX_BATCH, EngineError, missing
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 from neurogaze_fast.errors import ArtifactError
 

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogaze_fast.deploy.base import MAX_BATCH, BaseEngine, EngineError
-from neurogaze_fast.deploy.graph import INPUT, OUTPUTS
+from neurogaze_fast.deploy.base import INPUT, MAX_BATCH, OUTPUTS, BaseEngine, EngineError
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 from neurogaze_fast.deploy.tensorrt_build import PROFILES, Library, _logger, built_engine, library
 from neurogaze_fast.emotions import EMOTIONS

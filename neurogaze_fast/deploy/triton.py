@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neurogaze_fast.artifacts import atomic_write, sha256_bytes
-from neurogaze_fast.deploy.base import MAX_BATCH
-from neurogaze_fast.deploy.graph import INPUT, OUTPUTS
+from neurogaze_fast.deploy.base import INPUT, MAX_BATCH, OUTPUTS
 from neurogaze_fast.deploy.onnx_safety import OpenedGraph
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError

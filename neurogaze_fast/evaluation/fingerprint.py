@@ -15,7 +15,7 @@ from neurogaze_fast import __version__
 from neurogaze_fast.artifacts import atomic_write, sha256_file
 from neurogaze_fast.config import seal
 from neurogaze_fast.evaluation.run_record import CONFIG_FILE, METRICS_FILE
-from neurogaze_fast.student.inference import MODEL_FILE
+from neurogaze_fast.student.model_file import MODEL_FILE
 
 FILE = "fingerprint.json"
 SWITCHES = (

@@ -12,7 +12,8 @@ from neurogaze_fast.config import unseal
 from neurogaze_fast.errors import ArtifactError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import load_faces, recognised
-from neurogaze_fast.student.inference import load_model, model_path
+from neurogaze_fast.student.inference import load_model
+from neurogaze_fast.student.model_file import model_path
 from neurogaze_fast.student.resnet import ResNet
 
 METRICS_FILE = "metrics.json"

@@ -25,7 +25,7 @@ from neurogaze_fast.evaluation.run_record import (
 from neurogaze_fast.evaluation.scoring import predict_split
 from neurogaze_fast.evaluation.training_images import FILE as IMAGES_FILE
 from neurogaze_fast.faces.faceset import FaceSet
-from neurogaze_fast.student.inference import MODEL_FILE
+from neurogaze_fast.student.model_file import MODEL_FILE
 
 BANK_FILE = "bank.safetensors"
 CLOSE = 1e-6

@@ -16,7 +16,8 @@ from neurogaze_fast.evaluation.report import write_report
 from neurogaze_fast.evaluation.run_record import METRICS_FILE
 from neurogaze_fast.evaluation.scoring import draw_split, predict_split, scaling_of, score
 from neurogaze_fast.evaluation.training_images import TrainingImages, save_training_images
-from neurogaze_fast.student.inference import MODEL_FILE, load_model
+from neurogaze_fast.student.inference import load_model
+from neurogaze_fast.student.model_file import MODEL_FILE
 
 if TYPE_CHECKING:
     from neurogaze_fast.student.run import TrainingRun

@@ -15,10 +15,10 @@ from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import CheckpointError, ConfigError
 from neurogaze_fast.faces.resident import plain_batches
+from neurogaze_fast.student.model_file import model_path
 from neurogaze_fast.student.resnet import ARCHITECTURES, STEMS, ResNet, load_weights
 
 KIND = "student"
-MODEL_FILE = "model.safetensors"
 
 
 def amp_dtype(config: TrainConfig) -> torch.dtype | None:
@@ -78,24 +78,6 @@ def save_model(path: Path, model: ResNet, state: dict[str, Tensor], facts: dict[
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     return write_artifact(path, save(tensors), provenance)
-
-
-def model_path(run: Path) -> Path:
-    """The model file of a run folder (or the file itself).
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    run = Path(run)
-    path = run / MODEL_FILE if run.is_dir() else run
-    if not path.exists():
-        hint = (
-            f"It was interrupted: continue it with --resume {run}."
-            if (run / "checkpoints").is_dir()
-            else "Name a run folder that training finished, or a model.safetensors file."
-        )
-        raise CheckpointError(f"{path} does not exist. {hint}")
-    return path
 
 
 def load_model(run: Path) -> tuple[ResNet, dict[str, Any]]:

@@ -29,8 +29,9 @@ from neurogaze_fast.faces.load import recognised
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
 from neurogaze_fast.student.checkpoint import newest_checkpoint
 from neurogaze_fast.student.controls import prototypes_and_cells
-from neurogaze_fast.student.inference import MODEL_FILE, model_path, save_model
+from neurogaze_fast.student.inference import save_model
 from neurogaze_fast.student.loop import ALONE, Trainer, Validate
+from neurogaze_fast.student.model_file import MODEL_FILE, model_path
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.resnet import ResNet, load_weights
 from neurogaze_fast.student.targets import training_rows

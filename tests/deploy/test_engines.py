@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -285,3 +286,18 @@ def test_newest_run_is_the_last_that_finished(tmp_path):
     assert engine_module.ENGINES == (
         "onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_an_exported_graph_runs_without_loading_torch(exported_run, engine):
+    """Importing torch takes longer than everything else a start does."""
+    code = (
+        "import sys, numpy as np\n"
+        "from neurogaze_fast.deploy import Predictor\n"
+        f"predictor = Predictor({str(exported_run)!r}, {engine!r})\n"
+        "side = predictor.engine.input_size\n"
+        "predictor.predict(np.zeros((side, side), np.uint8))\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
