@@ -26,7 +26,7 @@ $(DEMO)/bank.safetensors: | $(VENV)/.installed
 	$(BIN)/python -m neurogaze_fast.build_prototypes $(DEMO)/teacher --out $@
 
 test: $(VENV)/.installed-test  ## run the tests, a file at a time for each processor
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 serve: $(VENV)/.installed-serve $(VENV)/.installed-vision  ## the newest run as a web page
 	$(BIN)/python -m neurogaze_fast.serve

@@ -169,7 +169,7 @@ def _order() -> tuple[str, ...]:
 
 def _gpu_here() -> bool:
     """Asks torch only where a driver shows a device: importing it takes seconds."""
-    devices = ("/dev/nvidiactl", "/dev/dxg")
+    devices = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/dxg")  # servers, Jetson, WSL
     if sys.platform == "linux" and not any(Path(device).exists() for device in devices):
         return False
     import torch
