@@ -1,11 +1,13 @@
 """The export command as a user types it."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from neurogaze_fast import export as export_command
+from neurogaze_fast.deploy import exporting, openvino_engine, parity
 from neurogaze_fast.deploy.engine import open_engine
 from neurogaze_fast.deploy.onnx_safety import open_graph
 from neurogaze_fast.deploy.triton import check_repository
@@ -82,8 +84,6 @@ def test_another_input_size_resizes_inside_the_graph(copy, small_set, drawn, cap
 
 
 def test_a_failing_report_exits_with_3_and_keeps_the_files(copy, small_set, capsys, monkeypatch):
-    from neurogaze_fast.deploy import parity
-
     monkeypatch.setitem(parity.LIMITS, "fp32", parity.Limit(0.0, 1.0, None))
     said, code = failure(capsys, copy, "--engine", "onnxruntime", "--precision", "fp32", "--data",
                          small_set, "--triton", copy / "models")  # fmt: skip
@@ -94,6 +94,22 @@ def test_a_failing_report_exits_with_3_and_keeps_the_files(copy, small_set, caps
     report = json.loads((copy / "export" / "onnxruntime-fp32.parity.json").read_text())
     assert report["passed"] is False
     assert report["reasons"]
+
+
+def test_without_a_precision_what_changes_answers_gives_way_to_fp32(
+    copy, small_set, capsys, monkeypatch
+):
+    monkeypatch.setattr(exporting, "_default_precision", lambda engine: "bf16")
+    monkeypatch.setitem(parity.LIMITS, "bf16", parity.Limit(None, 1.1, None))
+    if not openvino_engine.computes_bf16():  # its answers do not matter here
+        monkeypatch.setattr(openvino_engine, "computes_bf16", lambda: True)
+    export_command.main([str(copy), "--data", str(small_set)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"bf16 was tried first and is not used: [0-9.]{6,7} % of the labels", said)
+    assert "openvino, fp32" in said
+    engine = open_engine(copy, "openvino")
+    assert ", fp32," in engine.detail
+    assert any("bf16" in why for why in engine.passed_over)
 
 
 def test_half_precision_graphs_keep_the_labels(copy, small_set, capsys):

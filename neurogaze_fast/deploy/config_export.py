@@ -20,8 +20,8 @@ class ExportConfig:
     engine: Literal["onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"] = "openvino"
     """Engine to export for; onnx: only the graph, compared through ONNX Runtime."""
     precision: Literal["fp32", "fp16", "bf16", "int8"] | None = None
-    """Precision; by default bf16 for openvino where the processor has it, fp16 for TensorRT, else
-    fp32."""
+    """Precision; by default bf16 for openvino where the processor has it and fp16 for TensorRT, or
+    fp32 where that changes answers; fp32 for the others."""
     input_size: int | None = None
     """Side of the faces that the graph takes; by default the side trained with. Another one is
     resized inside the graph, as training resizes stored images."""

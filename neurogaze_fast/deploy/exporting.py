@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,28 @@ class Exported:
 def export(config: ExportConfig) -> Exported:
     """Write the graph (or reuse it), open the engine, compare, and write the report.
 
+    Where no precision is named and the engine's best one changes answers too much, fp32 is exported
+    instead; the remarks say so.
+
     Raises:
         OutputExistsError: a graph of another model or of other options is there.
         ConfigError, EngineError: packages or this machine lack something.
         DataError, ArtifactError, CheckpointError: the run or the faces cannot be read.
     """
+    precision = config.precision or _default_precision(config.engine)
+    done = _export(config, precision)
+    failed = done.report is not None and not done.report["passed"]
+    if config.precision is not None or precision == "fp32" or not failed:
+        return done
+    why = "; ".join(done.report["reasons"])
+    remark = f"{precision} was tried first and is not used: {why} ({done.report_file})."
+    exact = _export(config, "fp32")
+    return replace(exact, remarks=[remark, *exact.remarks])
+
+
+def _export(config: ExportConfig, precision: str) -> Exported:
     run = read_run(config.run)
     folder = config.out or run.folder / EXPORT_FOLDER
-    precision = config.precision or _default_precision(config.engine)
     # OpenVINO computes bf16 from the fp32 graph; for the others the graph itself is typed.
     stored = "fp32" if (config.engine, precision) == ("openvino", "bf16") else precision
     _refuse_early(config.engine, precision)

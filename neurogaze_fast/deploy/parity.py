@@ -218,7 +218,7 @@ def _broken(report: dict[str, Any], limit: Limit) -> list[str]:
     agreement = report["label_agreement_without_ties"]
     if agreement < limit.agreement:
         reasons.append(
-            f"{100 * agreement:.2f} % of the labels are the same (ties left out), fewer than "
+            f"{100 * agreement:.3f} % of the labels are the same (ties left out), fewer than "
             f"{100 * limit.agreement:g} %"
         )
     loss = -report["macro_f1_change"]
