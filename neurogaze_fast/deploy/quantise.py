@@ -17,7 +17,6 @@ from neurogaze_fast.errors import DataError
 if TYPE_CHECKING:
     import onnx
 
-CALIBRATION_FACES = 512
 PERCENTILE = 99.999
 """Share of an activation's values that its int8 range covers; the rest is clipped."""
 _BATCH = 16
