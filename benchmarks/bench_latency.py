@@ -23,8 +23,8 @@ import torch
 
 from benchmarks.fer_rival import FerChild
 from benchmarks.measure import DEVICE, hardware
-from neurogaze_fast.deploy.base import EngineError
-from neurogaze_fast.deploy.graph import FaceGraph
+from neurogaze_fast.deploy.engines.base import EngineError
+from neurogaze_fast.deploy.engines.graph import FaceGraph
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces.synthetic import draw_faces
 from neurogaze_fast.student.inference import save_model
@@ -61,8 +61,8 @@ def architecture(request):
 @pytest.fixture(scope="module", params=SIDES)
 def exported(request, architecture, tmp_path_factory):
     """(student, side, run folder with its graphs)."""
-    from neurogaze_fast.deploy.config_export import ExportConfig
-    from neurogaze_fast.deploy.exporting import Graphs
+    from neurogaze_fast.deploy.export.config import ExportConfig
+    from neurogaze_fast.deploy.export.exporting import Graphs
     from neurogaze_fast.evaluation.run_record import read_run
 
     side = request.param
@@ -101,7 +101,7 @@ class _OneSplit:
 
 def rival(folder, name, images, left_out):
     """A call of an engine, or None with the reason noted."""
-    from neurogaze_fast.deploy.engine import open_engine
+    from neurogaze_fast.deploy.engines.open import open_engine
 
     engine, precision = ENGINES[name]
     if engine.startswith("tensorrt") and DEVICE == "cpu":

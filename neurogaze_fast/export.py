@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neurogaze_fast.deploy.config_export import ExportConfig
+from neurogaze_fast.deploy.export.config import ExportConfig
 from neurogaze_fast.errors import run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neurogaze_fast.deploy.exporting import Exported
+    from neurogaze_fast.deploy.export.exporting import Exported
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,8 +41,8 @@ def run(config: ExportConfig) -> Exported:
     """
     from rich.console import Console
 
-    from neurogaze_fast.deploy.exporting import export
-    from neurogaze_fast.deploy.parity import ParityError, table
+    from neurogaze_fast.deploy.export.exporting import export
+    from neurogaze_fast.deploy.export.parity import ParityError, table
 
     done = export(config)
     files = {"graph": done.graph.path, "engine": done.engine_file, "report": done.report_file}
@@ -66,7 +66,7 @@ def run(config: ExportConfig) -> Exported:
             f"{'; '.join(done.report['reasons'])}. The files were kept; use another --precision."
         )
     if config.triton is not None:  # servers poll such folders: nothing unproven goes there
-        from neurogaze_fast.deploy.triton import check_repository, write_repository
+        from neurogaze_fast.deploy.export.triton import check_repository, write_repository
 
         repository = write_repository(done.graph, config.triton)
         check_repository(config.triton)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurogaze_fast.deploy.config_predict import DEFAULT_OUT, PredictConfig
+from neurogaze_fast.deploy.vision.config import DEFAULT_OUT, PredictConfig
 from neurogaze_fast.errors import DataError, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neurogaze_fast.deploy.detect import Detector
-    from neurogaze_fast.deploy.predict_camera import Camera
-    from neurogaze_fast.deploy.predict_files import Summary
     from neurogaze_fast.deploy.predictor import Predictor
+    from neurogaze_fast.deploy.vision.camera import Camera
+    from neurogaze_fast.deploy.vision.detect import Detector
+    from neurogaze_fast.deploy.vision.files import Summary
 
 DRAWN = (
     "This model was trained on DRAWN demo faces. What it says about photographs of people means "
@@ -53,13 +53,13 @@ def predict(
     """
     from rich.console import Console
 
-    from neurogaze_fast.deploy.analyse import Analyser
-    from neurogaze_fast.deploy.detect import CenterFace
-    from neurogaze_fast.deploy.inputs import find_inputs
-    from neurogaze_fast.deploy.predict_camera import open_camera
-    from neurogaze_fast.deploy.predict_files import FilePredictor, Summary, refuse_overwriting
-    from neurogaze_fast.deploy.predict_report import print_summary, say, show_progress
-    from neurogaze_fast.deploy.results import ResultFiles
+    from neurogaze_fast.deploy.vision.analyse import Analyser
+    from neurogaze_fast.deploy.vision.camera import open_camera
+    from neurogaze_fast.deploy.vision.detect import CenterFace
+    from neurogaze_fast.deploy.vision.files import FilePredictor, Summary, refuse_overwriting
+    from neurogaze_fast.deploy.vision.inputs import find_inputs
+    from neurogaze_fast.deploy.vision.results import ResultFiles
+    from neurogaze_fast.deploy.vision.summary import print_summary, say, show_progress
     from neurogaze_fast.signals import stop_on_signal
 
     console = Console()
@@ -113,7 +113,7 @@ def predict(
 
 def open_predictor(config: PredictConfig) -> Predictor:
     """The model that was named, or the newest run's."""
-    from neurogaze_fast.deploy.engine import newest_run
+    from neurogaze_fast.deploy.engines.open import newest_run
     from neurogaze_fast.deploy.predictor import Predictor
 
     model = config.model or newest_run()
@@ -122,7 +122,7 @@ def open_predictor(config: PredictConfig) -> Predictor:
 
 def _watch(config: PredictConfig, camera: Camera, analyser: Any, results: Any, summary: Summary,
            out: Path | None, console: Console, stop: Any) -> None:  # fmt: skip
-    from neurogaze_fast.deploy.predict_camera import NewestFrame, screen, watch
+    from neurogaze_fast.deploy.vision.camera import NewestFrame, screen, watch
 
     source = f"camera-{config.camera}"
     with console.status("Waiting for the camera") as line:

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from neurogaze_fast.deploy.config_serve import ServeConfig
+from neurogaze_fast.deploy.server.config import ServeConfig
 from neurogaze_fast.errors import ConfigError, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neurogaze_fast.deploy.server import Service
+    from neurogaze_fast.deploy.server.service import Service
 
 SYNTHETIC = (
     "This model was trained on DRAWN FACES: its answers show that the server runs, and say "
@@ -54,7 +54,7 @@ def serve(config: ServeConfig) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     console = Console(soft_wrap=True)
     service = open_service(config, console)
-    from neurogaze_fast.deploy.serving import serve_until
+    from neurogaze_fast.deploy.server.lifecycle import serve_until
 
     def announce(address: str) -> None:
         console.print(f"Listening on {address} (a page to try it, /predict, and Open Inference "
@@ -78,7 +78,7 @@ def serve(config: ServeConfig) -> None:
 def open_service(config: ServeConfig, console: Console) -> Service:
     """The engine of the options, warmed up by the server later, and what answers with it."""
     try:
-        from neurogaze_fast.deploy.server import Service
+        from neurogaze_fast.deploy.server.service import Service
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in ("aiohttp", "prometheus_client"):
             raise
@@ -86,9 +86,9 @@ def open_service(config: ServeConfig, console: Console) -> Service:
             f"The package {missing.name} is missing, which the server needs: "
             "pip install 'neurogaze_fast[serve]'"
         ) from missing
-    from neurogaze_fast.deploy.engine import newest_run, open_engine
-    from neurogaze_fast.deploy.faces_in_picture import open_faces
+    from neurogaze_fast.deploy.engines.open import newest_run, open_engine
     from neurogaze_fast.deploy.predictor import prepare_face
+    from neurogaze_fast.deploy.vision.faces_in_picture import open_faces
 
     path = config.model or newest_run()
     engine = open_engine(

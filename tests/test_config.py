@@ -12,9 +12,9 @@ from neurogaze_fast import config as config_module
 from neurogaze_fast import train as train_command
 from neurogaze_fast.ablation.config import AblateConfig
 from neurogaze_fast.config import RECIPES, EvaluateConfig, TrainConfig, to_dict
-from neurogaze_fast.deploy.config_export import ExportConfig
-from neurogaze_fast.deploy.config_predict import PredictConfig
-from neurogaze_fast.deploy.config_serve import ServeConfig
+from neurogaze_fast.deploy.export.config import ExportConfig
+from neurogaze_fast.deploy.server.config import ServeConfig
+from neurogaze_fast.deploy.vision.config import PredictConfig
 from neurogaze_fast.errors import ConfigError
 
 COMMANDS = {

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from neurogaze_fast import export as export_command
-from neurogaze_fast.deploy import exporting, openvino_engine, parity
-from neurogaze_fast.deploy.engine import open_engine
-from neurogaze_fast.deploy.onnx_safety import open_graph
-from neurogaze_fast.deploy.triton import check_repository
+from neurogaze_fast.deploy.engines import openvino_engine
+from neurogaze_fast.deploy.engines.onnx_safety import open_graph
+from neurogaze_fast.deploy.engines.open import open_engine
+from neurogaze_fast.deploy.export import exporting, parity
+from neurogaze_fast.deploy.export.triton import check_repository
 from neurogaze_fast.faces.load import load_faces
 from neurogaze_fast.faces.synthetic import draw_faces
 from neurogaze_fast.student.inference import load_model, predict_logits

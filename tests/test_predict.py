@@ -12,13 +12,13 @@ import skimage.data
 from PIL import Image
 
 from neurogaze_fast import predict as command
-from neurogaze_fast.deploy.annotate import annotate
-from neurogaze_fast.deploy.results import COLUMNS
-from neurogaze_fast.deploy.video import VideoReader, VideoWriter
+from neurogaze_fast.deploy.vision.annotate import annotate
+from neurogaze_fast.deploy.vision.results import COLUMNS
+from neurogaze_fast.deploy.vision.video import VideoReader, VideoWriter
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.faces.synthetic import draw_faces
-from tests.deploy.fakes import BrightnessPredictor, FixedDetector
+from tests.deploy.vision.fakes import BrightnessPredictor, FixedDetector
 
 
 def run(*words, predictor=None, detector=None):
@@ -169,7 +169,7 @@ def test_names_that_are_no_utf8_are_shown_and_written(tmp_path, capsys, monkeypa
     Image.new("RGB", (64, 64)).save(folder / os.fsdecode(b"good\xff.png"))
     with VideoWriter(folder / os.fsdecode(b"film\xff.mp4"), 10) as video:
         video.write(np.zeros((64, 64, 3), np.uint8))
-    monkeypatch.setattr("neurogaze_fast.deploy.predict_report.QUIET_S", 0)
+    monkeypatch.setattr("neurogaze_fast.deploy.vision.summary.QUIET_S", 0)
     summary = run(folder, "--no-detect", "--out", tmp_path / "out")
     assert (summary.pictures, summary.videos) == (1, 1)
     printed = capsys.readouterr().out
@@ -249,7 +249,7 @@ def test_a_run_gives_what_its_model_computes(demo, tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (48, 48), (400, 300)])
 @pytest.mark.parametrize("whole", [True, False])
 def test_every_size_can_be_annotated(size, whole):
-    from neurogaze_fast.deploy.analyse import Face
+    from neurogaze_fast.deploy.vision.analyse import Face
 
     shares = np.eye(8, dtype=np.float32)[1]
     boxes = [(0, 0, *size[::-1]), (-40.0, -40.0, 900.0, 900.0), (5.0, 5.0, 5.2, 5.1)]

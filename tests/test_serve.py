@@ -15,22 +15,22 @@ import pytest
 import torch
 from rich.console import Console
 
-from neurogaze_fast.deploy.config_serve import ServeConfig
-from neurogaze_fast.deploy.http_errors import EngineLostError
 from neurogaze_fast.deploy.predictor import Predictor
+from neurogaze_fast.deploy.server.config import ServeConfig
+from neurogaze_fast.deploy.server.http_errors import EngineLostError
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.serve import main, open_service, parse
 from neurogaze_fast.student.inference import save_model
 from neurogaze_fast.student.resnet import ResNet
-from tests.deploy.server_under_test import FakeEngine, grey, picture, serving, tensors
+from tests.deploy.server.server_under_test import FakeEngine, grey, picture, serving, tensors
 
 TOKEN = "a-token-of-enough-characters"
 SCRIPT = """
 import atexit, functools, sys
 from neurogaze_fast import serve
-from neurogaze_fast.deploy import serving
-from neurogaze_fast.deploy.server import Service
-from tests.deploy.server_under_test import FakeEngine, prepare
+from neurogaze_fast.deploy.server import lifecycle as serving
+from neurogaze_fast.deploy.server.service import Service
+from tests.deploy.server.server_under_test import FakeEngine, prepare
 
 class Slow(FakeEngine):
     def run(self, images):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurogaze_fast.deploy.engine import open_engine
+    from neurogaze_fast.deploy.engines.open import open_engine
     from neurogaze_fast.deploy.predictor import Prediction, Predictor
 
 __all__ = ["Prediction", "Predictor", "open_engine"]
@@ -17,7 +17,7 @@ __all__ = ["Prediction", "Predictor", "open_engine"]
 def __getattr__(name: str) -> Any:
     # Imported when asked for: the options of a command are shown without loading torch.
     if name == "open_engine":
-        from neurogaze_fast.deploy.engine import open_engine as found
+        from neurogaze_fast.deploy.engines.open import open_engine as found
     elif name in __all__:
         from neurogaze_fast.deploy import predictor
 

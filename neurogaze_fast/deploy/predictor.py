@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neurogaze_fast.deploy.engine import open_engine
+from neurogaze_fast.deploy.engines.open import open_engine
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.faces.decode import CorruptImage, decode_grey

@@ -3,8 +3,8 @@
 import pytest
 
 from neurogaze_fast import export as export_command
-from neurogaze_fast.deploy import parity
-from neurogaze_fast.deploy.exporting import export
+from neurogaze_fast.deploy.export import parity
+from neurogaze_fast.deploy.export.exporting import export
 from tests.deploy.small_model import write_run
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from neurogaze_fast.artifacts import write_artifact
-from neurogaze_fast.deploy.engine import parity_file
-from neurogaze_fast.deploy.onnx_safety import open_graph
+from neurogaze_fast.deploy.engines.onnx_safety import open_graph
+from neurogaze_fast.deploy.engines.open import parity_file
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.resident import plain_batches
 from neurogaze_fast.faces.synthetic import draw_faces

@@ -1,0 +1,1 @@
+"""Everything that can run an exported graph or a checkpoint, behind one interface (`base`)."""

@@ -1,0 +1,187 @@
+"""Opening an ONNX file without trusting it: hash, size, and that it holds only plain operators."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurogaze_fast.artifacts import read_manifest, verified_open
+from neurogaze_fast.deploy.engines.base import INPUT, OUTPUTS, import_library
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import onnx
+
+KIND = "graph"
+MAX_BYTES = 500_000_000
+"""Larger files are refused unread; ResNet-50 in float32 has 94 MB."""
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+DOMAINS = ("", "ai.onnx")
+OPERATORS = frozenset(
+    # The student and its read-out; the sides a face is resized to, and grey for three channels.
+    "Add Cast Conv Gemm MatMul MaxPool Mul ReduceMean ReduceSum Relu Softmax Sub Transpose "
+    "Unsqueeze Concat Expand Resize Shape QuantizeLinear DequantizeLinear "
+    # What other versions of torch's exporter write for the same.
+    "Constant Identity Reshape".split()
+)
+"""All that `export` writes: a standard operator may still cost any amount of time or memory."""
+SIDES = range(16, 1025)
+"""Sides that a graph's faces can have."""
+_AGAIN = "Export the model again with `python -m neurogaze_fast.export RUN`."
+
+
+@dataclass(frozen=True)
+class OpenedGraph:
+    """A verified graph: its bytes, and what its manifest says."""
+
+    path: Path
+    data: bytes
+    sha256: str
+    facts: dict[str, Any]
+
+    @property
+    def precision(self) -> str:
+        """fp32, fp16, bf16 or int8."""
+        return self.facts["precision"]
+
+    @property
+    def input_size(self) -> int:
+        """S."""
+        return self.facts["input_size"]
+
+
+def open_graph(path: Path) -> OpenedGraph:
+    """Verify an exported graph against its manifest, then look at every part of it.
+
+    Inference libraries follow paths that a file names and load operators that it asks for, so
+    nothing reaches them before this.
+
+    Raises:
+        ArtifactError: missing, altered, too large, or not a graph that `export` writes.
+        ConfigError: onnx is not installed. EngineError: it is broken.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+    except OSError as cause:
+        raise ArtifactError(f"{path} cannot be read ({cause.strerror}). {_AGAIN}") from cause
+    if size > MAX_BYTES:
+        raise ArtifactError(
+            f"{path} has {size / 1e6:.0f} MB, more than the {MAX_BYTES // 10**6} MB that a graph "
+            f"of this package can have, and was not read. {_AGAIN}"
+        )
+    data, facts = verified_open(path, ArtifactError)
+    sha256 = read_manifest(path)["sha256"]
+    check_graph(data, facts, str(path))
+    return OpenedGraph(path, data, sha256, facts)
+
+
+def check_facts(facts: Any, name: str) -> dict[str, Any]:
+    """What a graph's manifest says, once it has the form that `export` writes.
+
+    Raises:
+        ArtifactError: it has not; a manifest's hash holds for anybody who seals it anew.
+    """
+    if not isinstance(facts, dict):
+        raise ArtifactError(f"{name} has a manifest without provenance. {_AGAIN}")
+    if facts.get("kind") != KIND:
+        raise ArtifactError(
+            f"{name} is a {facts.get('kind', 'file of unknown kind')!r}, not a graph. {_AGAIN}"
+        )
+    if facts.get("precision") not in PRECISIONS or not isinstance(facts.get("synthetic"), bool):
+        raise ArtifactError(f"{name} has a manifest without precision or training data. {_AGAIN}")
+    side, model = facts.get("input_size"), facts.get("model")
+    if type(side) is not int or side not in SIDES:  # not a bool either
+        raise ArtifactError(
+            f"{name} has a manifest whose input_size is {side!r:.50}, not a whole number from "
+            f"{SIDES[0]} to {SIDES[-1]}. {_AGAIN}"
+        )
+    if not isinstance(model, dict) or not isinstance(model.get("sha256"), str):
+        raise ArtifactError(f"{name} has a manifest that does not name its model. {_AGAIN}")
+    return facts
+
+
+def check_graph(data: bytes, facts: dict[str, Any], name: str) -> None:
+    """Refuse a serialised graph that holds anything but what `export` writes.
+
+    Raises:
+        ArtifactError: facts of another form, external data, functions, subgraphs, foreign
+            operators, other inputs, outputs or emotions.
+        ConfigError: onnx is not installed. EngineError: it is broken.
+    """
+    check_facts(facts, name)
+    onnx = import_library("onnx", "onnx")
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as cause:  # protobuf has an error class of its own, by version
+        raise ArtifactError(f"{name} is no ONNX file ({type(cause).__name__}). {_AGAIN}") from cause
+    reason = next(_reasons(model, facts), None)
+    if reason is not None:
+        raise ArtifactError(f"{name} was refused: {reason}. {_AGAIN}")
+
+
+def _reasons(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
+    from onnx import AttributeProto, TensorProto
+
+    if model.functions:
+        yield f"it defines functions ({model.functions[0].name!r})"
+    if model.training_info:
+        yield "it holds training information"
+    foreign = [o.domain for o in model.opset_import if o.domain not in DOMAINS]
+    if foreign:
+        yield f"it asks for operators of the domain {foreign[0]!r}"
+    graph = model.graph
+    if graph.sparse_initializer:
+        yield "it holds sparse tensors"
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        if node.domain not in DOMAINS:
+            yield f"the operator {node.op_type!r} is of the domain {node.domain!r}"
+        for attribute in node.attribute:
+            if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+                yield f"the operator {node.op_type!r} holds a graph of its own"
+            if attribute.type in (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
+                yield f"the operator {node.op_type!r} holds sparse tensors"
+            tensors += [attribute.t, *attribute.tensors]
+        if node.op_type not in OPERATORS:
+            yield f"export never writes its operator {node.op_type!r}"
+    for tensor in tensors:
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            yield f"the tensor {tensor.name!r} lies in another file"
+    yield from _interface(model, facts)
+
+
+def _interface(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
+    from onnx import TensorProto
+
+    names = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in names]
+    side = facts["input_size"]
+    found = [_shaped(value) for value in inputs]
+    if found != [(INPUT, TensorProto.UINT8, [None, side, side, 3])]:
+        yield f"its input is not uint8 {INPUT!r} [N, {side}, {side}, 3]"
+    found = [_shaped(value) for value in model.graph.output]
+    wanted = [
+        (name, TensorProto.FLOAT, [None, width])
+        for name, width in zip(OUTPUTS, (len(EMOTIONS), 2), strict=True)
+    ]
+    if found != wanted:
+        yield f"its outputs are not float32 {OUTPUTS[0]!r} [N, 8] and {OUTPUTS[1]!r} [N, 2]"
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    if said.get("emotions") != json.dumps(list(EMOTIONS)) or facts.get("emotions") != list(
+        EMOTIONS
+    ):
+        yield f"its emotions are {said.get('emotions', 'not named')}, not {list(EMOTIONS)}"
+    if said.get("model_sha256") != facts["model"]["sha256"]:
+        yield "it names another model than its manifest"
+
+
+def _shaped(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | None]]:
+    """(name, element type, sides; None where dynamic)."""
+    tensor = value.type.tensor_type
+    sides = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    return value.name, tensor.elem_type, sides

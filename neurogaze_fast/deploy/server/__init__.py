@@ -1,0 +1,1 @@
+"""Answers over HTTP: requests in, batches through an engine, answers out."""

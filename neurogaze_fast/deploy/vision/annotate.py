@@ -1,0 +1,202 @@
+"""Answers drawn into a picture: boxes with labels, and a small valence/arousal plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurogaze_fast.deploy.vision.analyse import Face
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+COLOURS = {
+    "neutral": (190, 190, 190),
+    "happiness": (255, 202, 58),
+    "surprise": (255, 140, 60),
+    "sadness": (86, 150, 255),
+    "anger": (235, 64, 64),
+    "disgust": (110, 190, 80),
+    "fear": (170, 110, 230),
+    "contempt": (60, 190, 190),
+}
+LEAST_SIDE = 240
+"""Smaller pictures are enlarged (whole pixels) until their shorter side has this many."""
+_DARK, _LIGHT = (20, 22, 26), (235, 235, 235)
+_SUPERSAMPLING = 3
+"""The plane is drawn this much larger: Pillow draws no smooth circles."""
+
+
+def annotate(
+    image: np.ndarray, faces: Sequence[Face], *, whole: bool = False, note: str = ""
+) -> np.ndarray:
+    """A copy of uint8 [H, W, 3] with its faces drawn in; small pictures come out larger.
+
+    Args:
+        faces: In the order they were found; numbered where there are several.
+        whole: The picture is one face: nothing is drawn on it but beside it, to the right.
+        note: A line for the upper left corner (a camera's latency).
+    """
+    from PIL import Image, ImageDraw
+
+    larger = max(1, math.ceil(LEAST_SIDE / min(image.shape[:2])))
+    # Of a sliver the longer side would become huge.
+    larger = min(larger, max(1, 4 * LEAST_SIDE // max(image.shape[:2])))
+    canvas = Image.fromarray(image.repeat(larger, axis=0).repeat(larger, axis=1))
+    unit = max(12.0, min(canvas.size) / 26)
+    if whole:
+        canvas = _beside(canvas, faces, unit)
+    else:
+        boxes = [tuple(larger * edge for edge in face.box) for face in faces]
+        draw = ImageDraw.Draw(canvas)
+        for number, (face, box) in enumerate(zip(faces, boxes, strict=True), 1):
+            _box(draw, face, box, number if len(faces) > 1 else 0, canvas.size, unit)
+        if faces:
+            side = int(max(70, 0.2 * min(canvas.size)))
+            canvas.paste(_plane(faces, side), _free_corner(canvas.size, side, boxes))
+    if note:
+        _plate(ImageDraw.Draw(canvas), (0, 0), note, _font(0.8 * unit), _DARK)
+    return np.asarray(canvas)
+
+
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def _ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever reads better on `colour`."""
+    red, green, blue = colour
+    return _DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else _LIGHT
+
+
+def _plate(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[float, float],
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    colour: tuple[int, int, int],
+) -> None:
+    """Text on a filled rectangle whose upper left corner is `corner`."""
+    width, height = _extent(draw, text, font)
+    x, y = corner
+    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    draw.text((x + height / 5, y + height / 2), text, _ink(colour), font, anchor="lm")
+
+
+def _extent(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> tuple[float, float]:
+    """(width, height) of a plate: its height does not depend on the letters."""
+    low, high = draw.textbbox((0, 0), "Ag", font)[1::2]
+    height = 1.4 * (high - low)
+    return draw.textlength(text, font) + 2 * height / 5, height
+
+
+def _box(
+    draw: ImageDraw.ImageDraw,
+    face: Face,
+    box: tuple[float, ...],
+    number: int,
+    size: tuple[int, int],
+    unit: float,
+) -> None:
+    colour = COLOURS[face.label]
+    line = max(2, round(unit / 8))
+    draw.rectangle(box, outline=colour, width=line)
+    text = (f"{number}  " if number else "") + f"{face.label} {100 * face.share:.0f} %"
+    # As wide as the face at most, within what can be read.
+    font = _font(unit)
+    width, height = _extent(draw, text, font)
+    room = max(box[2] - box[0], 9 * unit if number == 0 else 5 * unit)
+    if width > room:
+        font = _font(max(11.0, unit * room / width))
+        width, height = _extent(draw, text, font)
+    left = min(max(0.0, box[0]), max(0.0, size[0] - width))
+    top = box[1] - height if box[1] >= height else min(max(0.0, box[1]), size[1] - height)
+    _plate(draw, (left, top), text, font, colour)
+
+
+def _free_corner(
+    size: tuple[int, int], side: int, boxes: Sequence[tuple[float, ...]]
+) -> tuple[int, int]:
+    """Where a square of `side` hides least of the boxes; the lower right corner if it can."""
+    gap = max(2, side // 12)
+    right, bottom = max(0, size[0] - side - gap), max(0, size[1] - side - gap)
+
+    def hidden(corner: tuple[int, int]) -> float:
+        x, y = corner
+        return sum(
+            max(0.0, min(x + side, box[2]) - max(x, box[0]))
+            * max(0.0, min(y + side, box[3]) - max(y, box[1]))
+            for box in boxes
+        )
+
+    return min(((right, bottom), (gap, bottom), (right, gap), (gap, gap)), key=hidden)
+
+
+def _plane(faces: Sequence[Face], side: int) -> Image.Image:
+    """A square of `side` pixels: valence to the right, arousal upwards, a point for each face."""
+    from PIL import Image, ImageDraw
+
+    big = side * _SUPERSAMPLING
+    plane = Image.new("RGB", (big, big), _DARK)
+    draw = ImageDraw.Draw(plane)
+    middle, radius, line = big / 2, 0.36 * big, max(1, big // 110)
+    grey = (120, 124, 130)
+    edges = (middle - radius, middle - radius, middle + radius, middle + radius)
+    draw.ellipse(edges, outline=grey, width=line)
+    draw.line((middle - radius, middle, middle + radius, middle), grey, line)
+    draw.line((middle, middle - radius, middle, middle + radius), grey, line)
+    font = _font(0.11 * big)
+    draw.text((big - 0.02 * big, middle), "V", _LIGHT, font, anchor="rm")
+    draw.text((middle, 0.01 * big), "A", _LIGHT, font, anchor="mt")
+    dot = 0.05 * big
+    for number, face in reversed(list(enumerate(faces, 1))):
+        x, y = middle + radius * face.valence, middle - radius * face.arousal
+        colour = COLOURS[face.label]
+        draw.ellipse((x - dot, y - dot, x + dot, y + dot), colour, _LIGHT, max(1, line))
+        if len(faces) > 1:
+            draw.text((x, y), str(number), _ink(colour), _font(1.5 * dot), anchor="mm")
+    return plane.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _beside(canvas: Image.Image, faces: Sequence[Face], unit: float) -> Image.Image:
+    """The picture with a panel at its right: label, plane and the eight probabilities."""
+    from PIL import Image, ImageDraw
+
+    panel = round(13 * unit)
+    whole = Image.new("RGB", (canvas.width + panel, max(canvas.height, round(20 * unit))), _DARK)
+    whole.paste(canvas, (0, 0))
+    draw = ImageDraw.Draw(whole)
+    for face in faces[:1]:
+        x, y = canvas.width + 0.6 * unit, 0.5 * unit
+        title = f"{face.label} {100 * face.share:.0f} %"
+        _plate(draw, (x, y), title, _font(1.1 * unit), COLOURS[face.label])
+        small, wide = _font(0.75 * unit), 5.2 * unit
+        y += 2.3 * unit
+        for (name, colour), share in zip(COLOURS.items(), face.probabilities, strict=True):
+            draw.text((x, y + 0.45 * unit), name, _LIGHT, small, anchor="lm")
+            bar = (
+                x + 5.6 * unit,
+                y,
+                x + 5.6 * unit + max(1.0, wide * float(share)),
+                y + 0.9 * unit,
+            )
+            draw.rectangle(bar, fill=colour)
+            y += 1.15 * unit
+        side = round(min(panel - unit, whole.height - y - 0.4 * unit))
+        if side >= 30:
+            whole.paste(_plane([face], side), (canvas.width + (panel - side) // 2, round(y)))
+    return whole
+
+
+def save_picture(path: object, image: np.ndarray) -> None:
+    """Write uint8 [H, W, 3]; the file's ending says how."""
+    from PIL import Image
+
+    Image.fromarray(image).save(path, quality=92)

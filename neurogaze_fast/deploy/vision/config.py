@@ -1,0 +1,66 @@
+"""Options of predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from neurogaze_fast.config import require
+from neurogaze_fast.deploy.vision.crop import MARGIN, MAX_FACES, MIN_FACE
+from neurogaze_fast.errors import ConfigError
+
+DEFAULT_OUT = Path("predictions")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Find faces in pictures, videos or a camera's stream, and say what they express."""
+
+    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT...")]] = ()
+    """Pictures, videos, and folders of them (with their subfolders)."""
+    model: Path | None = None
+    """Run folder, exported .onnx or model.safetensors; by default the newest run in runs/."""
+    engine: Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "auto"
+    """What computes the answers; auto takes the fastest that works here."""
+    threads: int = 0
+    """CPU threads of the engine and the face detector; 0 lets them choose."""
+    detect: bool = True
+    """Look for faces; with --no-detect every picture is taken for one face, cut out already."""
+    camera: int | None = None
+    """Number of a camera to watch instead of files (0 is the first one); q or Ctrl-C ends it."""
+    out: Path | None = None
+    """Folder for annotated copies and results, by default predictions/. A camera is recorded only
+    where this is given."""
+    json: Path | None = None
+    """JSON file of the results; by default OUT/results.json."""
+    csv: Path | None = None
+    """Table of the results, a row for each face; by default OUT/results.csv."""
+    margin: float = MARGIN
+    """How much longer than the face the square around it is: 0.05 makes it 1.05 times the longer
+    side of the box that was found. FERPlus's faces are cut so (median 1.05, most 0.98 to 1.17)."""
+    min_face: int = MIN_FACE
+    """Faces whose longer side has fewer pixels are left out, and counted."""
+    every: int = 1
+    """Of a video or camera, look at every n-th frame; those between keep its boxes."""
+    max_faces: int = MAX_FACES
+    """At most this many faces of one picture, the surest ones."""
+
+    def __post_init__(self) -> None:
+        require(self.threads >= 0, "threads", self.threads, "0 or more")
+        require(0 <= self.margin <= 2, "margin", self.margin, "from 0 to 2")
+        require(self.min_face >= 1, "min_face", self.min_face, "1 or more")
+        require(self.every >= 1, "every", self.every, "1 or more")
+        require(self.max_faces >= 1, "max_faces", self.max_faces, "1 or more")
+        require(self.camera is None or self.camera >= 0, "camera", self.camera, "0 or more")
+        if self.camera is not None and self.inputs:
+            raise ConfigError(
+                f"--camera {self.camera} and {self.inputs[0]} were both given. Watch the camera or "
+                "read files, one at a time."
+            )
+        if self.camera is None and not self.inputs:
+            raise ConfigError(
+                "There is nothing to look at: name pictures, videos or folders, or give --camera 0."
+            )

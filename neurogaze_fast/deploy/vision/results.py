@@ -1,0 +1,106 @@
+"""Results as files: a table with a row for each face, and JSON with everything."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from neurogaze_fast.deploy.vision.analyse import Face
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import Interrupted
+
+COLUMNS = (
+    *("source", "frame", "time_s", "face", "left", "top", "right", "bottom", "score", "label"),
+    *EMOTIONS,
+    *("valence", "arousal"),
+)
+
+
+def row(source: str, frame: int, time_s: float, number: int, face: Face) -> dict[str, Any]:
+    """One face as JSON; `number` counts a picture's faces from 0, the surest first.
+
+    `score` is None where no face was looked for.
+    """
+    left, top, right, bottom = (round(edge, 1) for edge in face.box)
+    probabilities = {
+        name: round(float(p), 6) for name, p in zip(EMOTIONS, face.probabilities, strict=True)
+    }
+    return {
+        "source": source, "frame": frame, "time_s": round(time_s, 3), "face": number,
+        "left": left, "top": top, "right": right, "bottom": bottom,
+        "score": None if face.score is None else round(face.score, 4), "label": face.label,
+        **probabilities,
+        "valence": round(face.valence, 4), "arousal": round(face.arousal, 4),
+    }  # fmt: skip
+
+
+def part_of(path: Path) -> Path:
+    """Where a results file lies until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
+class ResultFiles:
+    """Rows written as they come, so that hours of video need no memory.
+
+    Both files appear under their names when the work ends, also when it is interrupted or fails:
+    only a failure before the first row leaves what was there before.
+    """
+
+    def __init__(
+        self, csv_path: Path | None, json_path: Path | None, about: dict[str, Any]
+    ) -> None:
+        """Start the files; `about` is what the results were made with, JSON only."""
+        self._files: list[tuple[TextIO, Path, Path]] = []
+        self.rows = 0
+        self.summary: dict[str, Any] = {}
+        """Written at the end of the JSON file."""
+        self._table, self._json = None, None
+        if csv_path is not None:
+            self._table = csv.DictWriter(self._open(csv_path), COLUMNS, lineterminator="\n")
+            self._table.writeheader()
+        if json_path is not None:
+            self._json = self._open(json_path)
+            self._json.write(f'{{"about": {json.dumps(about)},\n"faces": [')
+
+    def _open(self, path: Path) -> TextIO:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = part_of(path)
+        # File names need be no UTF-8; the table is, whatever they are.
+        file = open(part, "w", newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        self._files.append((file, part, path))
+        return file
+
+    def add(self, source: str, frame: int, time_s: float, faces: Sequence[Face]) -> None:
+        """Add the faces of one picture or frame."""
+        for number, face in enumerate(faces):
+            values = row(source, frame, time_s, number, face)
+            if self._table is not None:
+                self._table.writerow(values)
+            if self._json is not None:
+                self._json.write((",\n" if self.rows else "\n") + json.dumps(values))
+            self.rows += 1
+
+    def __enter__(self) -> ResultFiles:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        failed = kind is not None and not issubclass(kind, (Interrupted, KeyboardInterrupt))
+        if self._json is not None:
+            self._json.write(f'\n],\n"summary": {json.dumps(self.summary, indent=2)}}}\n')
+        for file, part, path in self._files:
+            file.close()
+            if failed and not self.rows:
+                part.unlink(missing_ok=True)
+            else:
+                os.replace(part, path)

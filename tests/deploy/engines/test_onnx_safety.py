@@ -1,0 +1,253 @@
+"""Hostile and damaged ONNX files are refused before any inference library sees them."""
+
+import json
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from neurogaze_fast.artifacts import manifest_path, write_artifact
+from neurogaze_fast.deploy.engines import onnx_safety
+from neurogaze_fast.deploy.engines.graph import DTYPES, FaceGraph, build_onnx
+from neurogaze_fast.deploy.engines.onnx_safety import check_graph, open_graph
+from neurogaze_fast.deploy.engines.open import open_engine
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import ArtifactError
+from neurogaze_fast.student.resnet import ResNet
+
+FACTS = {
+    "kind": "graph",
+    "precision": "fp32",
+    "input_size": 16,
+    "emotions": list(EMOTIONS),
+    "model": {"sha256": "ab" * 32},
+    "synthetic": True,
+}
+
+
+def value(name, kind, shape):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def tiny():
+    """A graph with the right face: a mean over pixels, times weights."""
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [768, 8], [0.0] * 768 * 8)
+    affect = helper.make_tensor("a", TensorProto.FLOAT, [8, 2], [0.1] * 16)
+    shape = helper.make_tensor("s", TensorProto.INT64, [2], [-1, 768])
+    nodes = [
+        helper.make_node("Cast", ["images"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["x", "s"], ["y"]),
+        helper.make_node("MatMul", ["y", "w"], ["z"]),
+        helper.make_node("Softmax", ["z"], ["probabilities"], axis=1),
+        helper.make_node("MatMul", ["probabilities", "a"], ["valence_arousal"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [value("images", TensorProto.UINT8, ["N", 16, 16, 3])],
+        [value("probabilities", TensorProto.FLOAT, ["N", 8]),
+         value("valence_arousal", TensorProto.FLOAT, ["N", 2])],
+        [weights, affect, shape],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    said = {"emotions": json.dumps(list(EMOTIONS)), "model_sha256": "ab" * 32}
+    helper.set_model_props(model, said)
+    return model
+
+
+def written(folder, model, facts=FACTS):
+    path = folder / "fp32.onnx"
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    write_artifact(path, data, facts)
+    return path
+
+
+def external(model):
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("float_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+
+
+def external_in_attribute(model):
+    tensor = TensorProto(data_type=TensorProto.FLOAT, dims=[1], name="hidden")
+    tensor.external_data.add(key="location", value="weights.bin")
+    model.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+
+
+def function(model):
+    model.functions.append(
+        helper.make_function("ai.onnx", "f", ["x"], ["y"], [], [helper.make_opsetid("", 18)])
+    )
+
+
+def foreign_domain(model):
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def foreign_operator(model):
+    model.graph.node.append(helper.make_node("Evil", ["x"], ["e"], domain="my.plugin"))
+
+
+def subgraph(model):
+    inner = helper.make_graph([], "inner", [], [])
+    node = helper.make_node("If", ["x"], ["i"], then_branch=inner, else_branch=inner)
+    model.graph.node.append(node)
+
+
+def other_operator(model):
+    model.graph.node.append(helper.make_node("RandomNormal", [], ["r"], shape=[1 << 40]))
+
+
+def sparse(model):
+    model.graph.sparse_initializer.add()
+
+
+def other_input(model):
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def more_inputs(model):
+    model.graph.input.append(value("path", TensorProto.STRING, [1]))
+
+
+def other_side(model):
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 32
+
+
+def fixed_batch(model):
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 4
+
+
+def swapped_outputs(model):
+    first, second = model.graph.output[0].name, model.graph.output[1].name
+    model.graph.output[0].name, model.graph.output[1].name = second, first
+
+
+def other_order(model):
+    helper.set_model_props(
+        model, {"emotions": json.dumps(sorted(EMOTIONS)), "model_sha256": "ab" * 32}
+    )
+
+
+def other_model(model):
+    helper.set_model_props(
+        model, {"emotions": json.dumps(list(EMOTIONS)), "model_sha256": "cd" * 32}
+    )
+
+
+HOSTILE = {
+    external: "'w' lies in another file",
+    external_in_attribute: "'hidden' lies in another file",
+    function: "defines functions",
+    foreign_domain: "domain 'com.microsoft'",
+    foreign_operator: "'Evil' is of the domain 'my.plugin'",
+    other_operator: "never writes its operator 'RandomNormal'",
+    subgraph: "'If' holds a graph of its own",
+    sparse: "sparse tensors",
+    other_input: "its input is not uint8",
+    more_inputs: "its input is not uint8",
+    other_side: "its input is not uint8",
+    fixed_batch: "its outputs are not",
+    swapped_outputs: "its outputs are not",
+    other_order: "its emotions are",
+    other_model: "another model than its manifest",
+}
+
+
+def test_a_plain_graph_opens(tmp_path):
+    graph = open_graph(written(tmp_path, tiny()))
+    assert (graph.precision, graph.input_size) == ("fp32", 16)
+    onnx.checker.check_model(tiny(), full_check=True)
+
+
+@pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
+def test_what_export_never_writes_is_refused(tmp_path, change):
+    model = tiny()
+    change(model)
+    with pytest.raises(ArtifactError, match=HOSTILE[change]) as caught:
+        open_graph(written(tmp_path, model))
+    assert "Export the model again" in str(caught.value)
+
+
+def test_what_is_no_onnx_file_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="no ONNX file"):
+        open_graph(written(tmp_path, b"\xff\xfe not protobuf"))
+    with pytest.raises(ArtifactError, match="its input is not"):
+        open_graph(written(tmp_path, b""))
+
+
+def test_another_kind_of_artifact_is_refused(tmp_path):
+    path = written(tmp_path, tiny(), {**FACTS, "kind": "student"})
+    with pytest.raises(ArtifactError, match="is a 'student', not a graph"):
+        open_graph(path)
+
+
+def test_a_manifest_without_facts_is_refused(tmp_path):
+    for name in ("precision", "synthetic"):
+        path = written(tmp_path, tiny(), {k: v for k, v in FACTS.items() if k != name})
+        with pytest.raises(ArtifactError, match="without precision or training data"):
+            open_graph(path)
+
+
+RESEALED = {
+    "no facts": [],
+    "precision": {**FACTS, "precision": ["fp32"]},
+    "model": {**FACTS, "model": "ab" * 32},
+    "model without hash": {**FACTS, "model": {}},
+    "no side": {k: v for k, v in FACTS.items() if k != "input_size"},
+    "null side": {**FACTS, "input_size": None},
+    "true side": {**FACTS, "input_size": True},
+    "huge side": {**FACTS, "input_size": 1 << 40},
+    "text side": {**FACTS, "input_size": "16"},
+}
+
+
+@pytest.mark.parametrize("facts", RESEALED.values(), ids=RESEALED)
+def test_a_manifest_of_another_form_is_refused(tmp_path, facts):
+    path = written(tmp_path, tiny(), facts)
+    with pytest.raises(ArtifactError, match="has a manifest"):
+        open_graph(path)
+    for named in (path, tmp_path):
+        with pytest.raises(ArtifactError, match="has a manifest"):
+            open_engine(named, "onnxruntime", precision="fp32")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stem", "channels", "precision", "side"),
+    [
+        ("resnet18", "small", 1, "fp32", 32),
+        ("resnet18", "imagenet", 3, "bf16", 48),
+        ("resnet18", "small", 3, "fp16", 20),
+        ("resnet50", "imagenet", 1, "fp16", 32),
+    ],
+)
+def test_every_graph_that_export_writes_opens(architecture, stem, channels, precision, side):
+    model = ResNet(architecture, stem=stem, channels=channels)
+    said = {"emotions": list(EMOTIONS), "model_sha256": "ab" * 32}
+    graph = build_onnx(FaceGraph(model, 32, side, DTYPES[precision]), precision, said)
+    facts = {**FACTS, "precision": precision, "input_size": side}
+    check_graph(graph.SerializeToString(), facts, "graph")
+
+
+def test_flipped_bytes_and_a_missing_manifest_are_refused(tmp_path):
+    path = written(tmp_path, tiny())
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 997):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match="altered or damaged"):
+            open_graph(path)
+    path.write_bytes(whole)
+    manifest_path(path).unlink()
+    with pytest.raises(ArtifactError, match="needs its manifest"):
+        open_graph(path)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        open_graph(tmp_path / "absent.onnx")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    path = written(tmp_path, tiny())
+    monkeypatch.setattr(onnx_safety, "MAX_BYTES", 1000)
+    monkeypatch.setattr(onnx_safety, "verified_open", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(ArtifactError, match="was not read"):
+        open_graph(path)
