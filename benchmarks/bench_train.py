@@ -21,12 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.baselines.plain_training import PlainLoop
 from benchmarks.measure import DEVICE, copy_bandwidth, hardware, matmul_rate, synchronise
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.environment import environment
 from neurogaze_fast.faces.faceset import FaceSplit
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.synthetic import draw_faces
 from neurogaze_fast.prototypes.bank import demo_bank
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.loop import Trainer
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from neurogaze_fast.ablation.config import AblateConfig
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.errors import ConfigError, NeurogazeError, run_command
+from neurogaze_fast.student.config import TrainConfig
 
 OWN = ("out", "resume", "seed", "variant", "prototypes", "centre-bank")
 """Options of train that the ablation sets itself."""
@@ -59,7 +59,7 @@ def ablate(config: AblateConfig, base: TrainConfig) -> dict[str, Any]:
     from neurogaze_fast.ablation.report import write_ablation
     from neurogaze_fast.ablation.runner import Runner
     from neurogaze_fast.ablation.tables import ablation_table
-    from neurogaze_fast.student.inference import pick_device
+    from neurogaze_fast.device import pick_device
 
     console = Console()
     config.out.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,23 @@ def canonical_json(value: Any) -> bytes:
     return (text + "\n").encode("ascii")
 
 
+def seal(description: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with its own SHA-256 added, so that a later edit is noticed."""
+    return {**description, "sha256": sha256_bytes(canonical_json(description))}
+
+
+def unseal(sealed: dict[str, Any]) -> dict[str, Any]:
+    """The object :func:`seal` was given.
+
+    Raises:
+        ValueError: it was changed since.
+    """
+    description = {key: value for key, value in sealed.items() if key != "sha256"}
+    if sealed.get("sha256") != sha256_bytes(canonical_json(description)):
+        raise ValueError("its hash differs: it was edited")
+    return description
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write `data` so that a crash leaves either the old file or the new one, never a part.
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from neurogaze_fast.errors import ConfigError, DataError, OutputExistsError, run_command
-from neurogaze_fast.teacher.config import BuildPrototypesConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from neurogaze_fast.eeg.maps import MapSet
-    from neurogaze_fast.prototypes.bank import PrototypeBank
-
-COVERAGE_FILE = "coverage.png"
-TOPOMAPS_FILE = "topomaps.png"
+from neurogaze_fast.errors import run_command
+from neurogaze_fast.prototypes.config import BuildPrototypesConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, build, and print how the grid is covered."""
-    run_command(lambda: build_prototypes(parse(argv)))
+
+    def build() -> None:
+        config = parse(argv)
+        from rich.console import Console
+
+        from neurogaze_fast.prototypes.from_teacher import build_prototypes
+
+        build_prototypes(config, Console())
+
+    run_command(build)
 
 
 def parse(argv: Sequence[str] | None = None) -> BuildPrototypesConfig:
@@ -34,98 +32,6 @@ def parse(argv: Sequence[str] | None = None) -> BuildPrototypesConfig:
         description="Build the prototype bank from a trained teacher.",
         prog="python -m neurogaze_fast.build_prototypes",
     )
-
-
-def build_prototypes(config: BuildPrototypesConfig) -> PrototypeBank:
-    """Embed the teacher's validation windows, build and save the bank, draw it; return it."""
-    import numpy as np
-    from rich.console import Console
-
-    from neurogaze_fast.artifacts import read_manifest
-    from neurogaze_fast.prototypes.build import build_bank
-    from neurogaze_fast.prototypes.coverage import coverage_lines
-    from neurogaze_fast.prototypes.npz import export_npz
-    from neurogaze_fast.prototypes.plots import plot_coverage, plot_topomaps
-    from neurogaze_fast.student.inference import pick_device
-    from neurogaze_fast.teacher.model import embed, load_teacher, teacher_path
-    from neurogaze_fast.teacher.views import ResidentMaps
-
-    console = Console()
-    device = pick_device(config.device)
-    model, facts = load_teacher(config.teacher)
-    file = teacher_path(config.teacher)
-    out = config.out or file.parent / "bank.safetensors"
-    if out.suffix != ".safetensors":
-        out = out.with_name(out.name + ".safetensors")
-    pictures = out.parent / COVERAGE_FILE, out.parent / TOPOMAPS_FILE
-    for path in (out, *pictures, *([config.npz] if config.npz else [])):
-        if path.exists():
-            raise OutputExistsError(
-                f"{path} exists and was left alone: choose another --out, in another folder."
-            )
-    maps = _maps(config, facts)
-    rows = _validation_rows(maps, facts, labelled_only=config.by == "rating")
-    store = ResidentMaps.of(maps, device)
-    embeddings, predicted = embed(model.to(device), store.maps, rows, device=device)
-    rated = np.stack([maps.valence[rows], maps.arousal[rows]], axis=1)
-    bank = build_bank(
-        embeddings,
-        rated if config.by == "rating" else predicted,
-        maps.subject[rows],
-        grid=config.grid,
-        min_subjects=config.min_subjects,
-        centre=config.centre,
-        provenance={
-            "made_by": "build_prototypes",
-            "synthetic": facts["synthetic"],
-            "teacher": {"sha256": read_manifest(file)["sha256"]},
-            "maps": {"sha256": maps.sha256},
-            "subjects": facts["split"]["valid"],
-            "windows": len(rows),
-            "by": config.by,
-            "min_subjects": config.min_subjects,
-            "centre": config.centre,
-        },
-    )
-    bank.save(out)
-    if config.npz:
-        export_npz(bank, config.npz)
-    title = f"{len(rows)} windows of {len(facts['split']['valid'])} validation subjects"
-    plot_coverage(bank, pictures[0], f"{title}, by {config.by}")
-    plot_topomaps(maps, pictures[1])
-    lines = coverage_lines(bank, maps, rows, by=config.by)
-    console.print(lines, soft_wrap=True, highlight=False)
-    console.print(f"Bank: {out}", soft_wrap=True, markup=False, highlight=False)
-    return bank
-
-
-def _maps(config: BuildPrototypesConfig, facts: dict[str, Any]) -> MapSet:
-    """The map set the teacher was trained on, verified."""
-    from neurogaze_fast.eeg.maps import MapSet
-
-    folder = config.maps or Path(facts["maps"]["path"])
-    if not folder.exists():
-        raise ConfigError(
-            f"{folder}, where the teacher's maps were, does not exist. Name their folder with "
-            "--maps."
-        )
-    maps = MapSet.load(folder)
-    if maps.sha256 != facts["maps"]["sha256"]:
-        raise DataError(
-            f"{folder} is not the map set this teacher was trained on (its hash differs): its "
-            "validation subjects could be people the teacher has seen. Name the original with "
-            "--maps, or train the teacher again."
-        )
-    return maps
-
-
-def _validation_rows(maps: MapSet, facts: dict[str, Any], *, labelled_only: bool) -> np.ndarray:
-    """int64 [n]: windows of the people the teacher never saw."""
-    import numpy as np
-
-    held = [maps.subjects.index(name) for name in facts["split"]["valid"]]
-    chosen = np.isin(maps.subject, held)
-    return np.flatnonzero(chosen & maps.labelled if labelled_only else chosen)
 
 
 if __name__ == "__main__":

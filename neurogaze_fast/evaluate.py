@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from neurogaze_fast.config import EvaluateConfig
 from neurogaze_fast.errors import ArtifactError, run_command
+from neurogaze_fast.evaluation.config import EvaluateConfig
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,11 +35,11 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
     """Score one split of a face set with a verified model; print a table or JSON; return it."""
     from rich.console import Console
 
+    from neurogaze_fast.device import pick_device
     from neurogaze_fast.evaluation.evaluate_set import evaluate_set
     from neurogaze_fast.evaluation.remarks import remarks
     from neurogaze_fast.evaluation.report import score_table
     from neurogaze_fast.evaluation.run_record import read_run
-    from neurogaze_fast.student.inference import pick_device
 
     device = pick_device(config.device)
     metrics, folder = evaluate_set(read_run(config.run), config, device)
@@ -63,8 +63,8 @@ def verify(config: EvaluateConfig) -> None:
     """
     from dataclasses import asdict
 
+    from neurogaze_fast.device import pick_device
     from neurogaze_fast.evaluation.verify import verify_run
-    from neurogaze_fast.student.inference import pick_device
 
     checks = []
     for check in verify_run(

@@ -53,13 +53,14 @@ def predict(
     """
     from rich.console import Console
 
+    from neurogaze_fast.console import say, show_progress
     from neurogaze_fast.deploy.vision.analyse import Analyser
     from neurogaze_fast.deploy.vision.camera import open_camera
     from neurogaze_fast.deploy.vision.detect import CenterFace
     from neurogaze_fast.deploy.vision.files import FilePredictor, Summary, refuse_overwriting
     from neurogaze_fast.deploy.vision.inputs import find_inputs
     from neurogaze_fast.deploy.vision.results import ResultFiles
-    from neurogaze_fast.deploy.vision.summary import print_summary, say, show_progress
+    from neurogaze_fast.deploy.vision.summary import print_summary
     from neurogaze_fast.signals import stop_on_signal
 
     console = Console()

@@ -5,21 +5,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from neurogaze_fast.console import show_progress
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.errors import run_command
 from neurogaze_fast.faces.config import PrepareShardsConfig
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-QUIET_S = 30.0
-"""Seconds between lines of progress where there is no terminal."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,6 +48,7 @@ def prepare_eeg(config: PrepareEegConfig) -> Path:
     from neurogaze_fast.eeg.maps import refuse_existing
     from neurogaze_fast.eeg.plots import plot_band_maps
     from neurogaze_fast.eeg.sources import open_sources, write_demo
+    from neurogaze_fast.eeg.summary import summary_tables
 
     console = Console()
     refuse_existing(config.out)
@@ -65,7 +58,7 @@ def prepare_eeg(config: PrepareEegConfig) -> Path:
             given = write_demo(config)
     sources = open_sources(given)
     started = time.monotonic()
-    with _progress(console) as progress:
+    with show_progress(console) as progress:
         maps = build_maps(
             sources.trials,
             config,
@@ -93,34 +86,12 @@ def prepare_eeg(config: PrepareEegConfig) -> Path:
     return config.out
 
 
-def summary_tables(provenance: dict[str, Any]) -> list[Table]:
-    """What was kept by source and, where there is any, what was left out by reason."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    kept = Table("source", title="Kept")
-    for heading in ("subjects", "trials", "labelled", "windows", "labelled", "no baseline"):
-        kept.add_column(heading, justify="right")
-    for source, facts in provenance["sources"].items():
-        keys = ("trials", "labelled_trials", "windows", "labelled_windows", "windows_no_baseline")
-        kept.add_row(source, str(len(facts["subjects"])), *(str(facts[key]) for key in keys))
-    left = Table(title="Left out")
-    left.add_column("count", justify="right")
-    left.add_column("reason")
-    left.add_column("such as")
-    for reason, count in provenance["left_out"].items():
-        examples = "; ".join(provenance["left_out_examples"][reason][:2])
-        left.add_row(str(count), escape(reason), escape(examples))
-    for reason, count in provenance["windows_left_out"].items():
-        left.add_row(f"{count} windows", escape(reason), "")
-    return [kept, left] if left.row_count else [kept]
-
-
 def prepare_shards(config: PrepareShardsConfig) -> Path:
     """Write OUT/index.json and the shards it names; return OUT."""
     from rich.console import Console
 
     from neurogaze_fast.faces.load import load_faces
+    from neurogaze_fast.faces.shard_summary import shard_tables
     from neurogaze_fast.faces.write_shards import refuse_existing, write_shards
 
     console = Console()
@@ -128,7 +99,7 @@ def prepare_shards(config: PrepareShardsConfig) -> Path:
     with console.status("Reading the face set"):
         faces = load_faces(config.faces, config.data, config.side)
     started = time.monotonic()
-    with _progress(console) as progress:
+    with show_progress(console) as progress:
         index = write_shards(
             faces,
             config.out,
@@ -148,56 +119,6 @@ def prepare_shards(config: PrepareShardsConfig) -> Path:
     if index["synthetic"]:
         console.print("[yellow]These faces are drawn: they say nothing about people.[/]")
     return config.out
-
-
-def shard_tables(index: dict[str, Any]) -> list[Table]:
-    """What was kept by split and, where there is any, what was left out by reason."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    kept = Table("split", title="Kept")
-    for heading in ("images", "shards", "MB"):
-        kept.add_column(heading, justify="right")
-    for split, facts in index["splits"].items():
-        size = sum(shard["bytes"] for shard in facts["shards"])
-        kept.add_row(split, str(facts["rows"]), str(len(facts["shards"])), f"{size / 1e6:.1f}")
-    left = Table("split", title="Left out")
-    left.add_column("count", justify="right")
-    left.add_column("reason")
-    left.add_column("such as")
-    for split, reasons in index["left_out"].items():
-        for reason, count in reasons.items():
-            names = [
-                entry["name"]
-                for entry in index["damaged"]
-                if entry["split"] == split and entry["reason"].startswith(reason)
-            ]
-            left.add_row(split, str(count), escape(reason), escape("; ".join(names[:2])))
-    return [kept, left] if left.row_count else [kept]
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A live count on a terminal, a line now and then elsewhere."""
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), "{task.description}", MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console, disable=not console.is_terminal, transient=True
-    ) as bar:
-        tasks: dict[str, Any] = {}
-        printed = time.monotonic()
-
-        def update(stage: str, done: int, total: int | None) -> None:
-            nonlocal printed
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done)
-            if not console.is_terminal and time.monotonic() - printed >= QUIET_S:
-                printed = time.monotonic()
-                console.print(f"{stage}: {done}" + (f" of {total}" if total else ""))
-
-        yield update
 
 
 if __name__ == "__main__":

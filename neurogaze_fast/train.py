@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from neurogaze_fast.config import RECIPES, TrainConfig, train_config_from_json
-from neurogaze_fast.errors import ConfigError, run_command
+from neurogaze_fast.errors import run_command
+from neurogaze_fast.student.config import RECIPES, TrainConfig, train_config_from_json
+from neurogaze_fast.student.restart import ON_RESUME, after_restart
+from neurogaze_fast.training.resume import refuse_changes
+from neurogaze_fast.training.run_folder import CONFIG_FILE
 
 if TYPE_CHECKING:
     import torch
 
     from neurogaze_fast.distributed import World
-
-ON_RESUME = {
-    *("resume", "data", "faces", "kd_teacher"),
-    *("device", "threads", "log_every", "checkpoint_minutes"),
-    *("loader", "workers", "cuda_graph"),
-}
-"""Options that may differ when a run is continued: where things are, not what is computed."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,30 +36,20 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
         recipe = "fast"  # the demo set
     base = RECIPES.get(recipe or "default", RECIPES["default"])
     if resumed is not None:
-        base = train_config_from_json(Path(resumed) / "config.json")
+        base = train_config_from_json(Path(resumed) / CONFIG_FILE)
     config = tyro.cli(
         TrainConfig, args=argv, default=base, description="Train a student on faces.",
         prog="python -m neurogaze_fast.train",
     )  # fmt: skip
     if resumed is not None:
-        changed = [
-            f.name
-            for f in fields(config)
-            if f.name not in ON_RESUME and getattr(config, f.name) != getattr(base, f.name)
-        ]
-        if changed:
-            flags = ", ".join("--" + name.replace("_", "-") for name in changed)
-            raise ConfigError(
-                f"{flags} cannot change while {resumed} is continued: the result would belong to "
-                "neither setting. Leave them out, or start a new run."
-            )
+        refuse_changes(config, base, ON_RESUME, Path(resumed))
     return config
 
 
 def train(config: TrainConfig) -> Path:
     """Run a whole training, alone or as one of torchrun's processes; return its folder."""
+    from neurogaze_fast.device import pick_device
     from neurogaze_fast.distributed import World
-    from neurogaze_fast.student.inference import pick_device
 
     world = World.from_environment()
     config = after_restart(config, os.environ)
@@ -80,34 +66,6 @@ def train(config: TrainConfig) -> Path:
         world.leave()
 
 
-def after_restart(config: TrainConfig, environment: Mapping[str, str]) -> TrainConfig:
-    """The options to go on with where torchrun has started the processes again after a failure.
-
-    Raises:
-        ConfigError: torchrun may restart the run, but could not find its folder again.
-    """
-    restarts = int(environment.get("TORCHELASTIC_MAX_RESTARTS", 0))
-    if config.resume is not None or not restarts:
-        return config
-    if config.out is None:
-        raise ConfigError(
-            f"torchrun was given --max-restarts {restarts}, but without --out RUN a restarted "
-            "process could not find the run it should continue. Add --out RUN."
-        )
-    begun = config.out / "config.json"
-    if int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) == 0 or not begun.exists():
-        return config
-    recorded = train_config_from_json(begun)
-    free = ON_RESUME | {"out"}
-    same = all(
-        getattr(recorded, f.name) == getattr(config, f.name)
-        for f in fields(config)
-        if f.name not in free
-    )
-    # Another run's folder is refused now as it was at first.
-    return replace(config, resume=config.out) if same else config
-
-
 def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
     from rich.console import Console
 
@@ -116,6 +74,7 @@ def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
     from neurogaze_fast.evaluation.write_run import write_results
     from neurogaze_fast.faces.load import load_faces
     from neurogaze_fast.student.inference import amp_dtype
+    from neurogaze_fast.student.introduction import introduce
     from neurogaze_fast.student.run import TrainingRun, run_folder
 
     console = Console(quiet=not world.first)
@@ -134,7 +93,7 @@ def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
         console=console,
         world=world,
     )
-    _introduce(run, console)
+    introduce(run, console)
     run.train()
     if not world.first:
         return folder
@@ -151,58 +110,6 @@ def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
     where = f"Run folder: {folder}\nReport: {folder / 'report.html'}"
     console.print(where, soft_wrap=True, markup=False)
     return folder
-
-
-def _introduce(run: Any, console: Any) -> None:
-    from rich.markup import escape
-
-    from neurogaze_fast.student.model_file import MODEL_FILE
-
-    config, facts = run.config, run.facts
-    rows = ", ".join(f"{name} {count}" for name, count in facts["data"]["rows"].items())
-    for split, reasons in facts["data"]["left_out"].items():
-        for reason, count in reasons.items():
-            rows += f"; {split} without {count} ({reason})"
-    bank = "no bank"
-    if facts["bank"] is not None:
-        kind = "[yellow]synthetic, knows no EEG[/]" if facts["bank"]["synthetic"] else "from EEG"
-        bank = f"bank {facts['bank']['sha256'][:12]} ({kind})"
-        if config.prototypes != "bank":
-            bank = f"[yellow]control: {config.prototypes} prototypes[/] in place of {bank}"
-        bank += ", centred" if config.centre_bank else ""
-    console.print(
-        f"faces: {escape(facts['data']['source'])} ({facts['data']['layout']}): {rows}; "
-        f"{len(run.faces.duplicates)} images of valid and test also occur in train\n"
-        f"variant {config.variant}, {bank}; {config.model}, {config.stem} stem, {config.size} px, "
-        f"{config.epochs} epochs of {facts['training_rows']} rows on {run.device}"
-        f"{' in ' + config.amp_dtype if config.amp else ''}, "
-        f"{facts['environment']['threads']} threads; {_operators(run.device.type)}\n"
-        f"loader: {escape(run.trainer.loader.reason)}; {_how(run)}\n"
-        f"writing {escape(str(run.folder / MODEL_FILE))}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if facts["synthetic"]:
-        console.print(
-            "[yellow]These are synthetic demo faces: the scores say nothing about people.[/]"
-        )
-
-
-def _how(run: Any) -> str:
-    step = run.trainer.run_step
-    words = [f"step: {'one CUDA graph' if step.graphed else 'eager'} ({step.graph_reason})"]
-    if run.config.compile:
-        words.append("network compiled")
-    if run.world.size > 1:
-        words.append(f"{run.world.size} processes share each batch of {run.config.batch_size}")
-    return "; ".join(words)
-
-
-def _operators(device: str) -> str:
-    from neurogaze_fast.ops import _library
-
-    loaded, detail = _library.status(device)
-    return f"native operators ({detail})" if loaded else f"operators in plain torch ({detail})"
 
 
 def _value(argv: list[str], flag: str) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.errors import ConfigError, run_command
 from neurogaze_fast.teacher.config import TrainTeacherConfig, teacher_config_from_json
+from neurogaze_fast.training.resume import refuse_changes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,17 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> TrainTeacherConfig:
         return config
     base = teacher_config_from_json(config.resume / "config.json")
     config = _cli(argv, base)
-    changed = [
-        f.name
-        for f in fields(config)
-        if f.name not in ON_RESUME and getattr(config, f.name) != getattr(base, f.name)
-    ]
-    if changed:
-        flags = ", ".join("--" + name.replace("_", "-") for name in changed)
-        raise ConfigError(
-            f"{flags} cannot change while {config.resume} is continued: the result would belong "
-            "to neither setting. Leave them out, or start a new run."
-        )
+    refuse_changes(config, base, ON_RESUME, config.resume)
     return config
 
 

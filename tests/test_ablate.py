@@ -14,8 +14,8 @@ from rich.console import Console
 from neurogaze_fast import ablate
 from neurogaze_fast.ablation.plan import PlannedRun, train_flags
 from neurogaze_fast.ablation.runner import Runner
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.student.config import TrainConfig
 
 LIMIT_S = 240
 OPTIONS = [

@@ -8,14 +8,16 @@ import time
 
 import pytest
 
-from neurogaze_fast import config as config_module
 from neurogaze_fast import train as train_command
 from neurogaze_fast.ablation.config import AblateConfig
-from neurogaze_fast.config import RECIPES, EvaluateConfig, TrainConfig, to_dict
+from neurogaze_fast.artifacts import seal
+from neurogaze_fast.config import to_dict
 from neurogaze_fast.deploy.export.config import ExportConfig
 from neurogaze_fast.deploy.server.config import ServeConfig
 from neurogaze_fast.deploy.vision.config import PredictConfig
 from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.evaluation.config import EvaluateConfig
+from neurogaze_fast.student.config import RECIPES, TrainConfig, train_config_from_json
 
 COMMANDS = {
     "train": TrainConfig,
@@ -31,7 +33,7 @@ TRAIN_FLAGS = """
 --labels --class-weights --kd-teacher --kd-loss --kd-weight --kd-temperature --proto-weight --tau
 --sigma --hard-cells --prototypes --centre-bank --geo-weight --variance-cap --margin --geo-start
 --geo-end --label-smoothing --epochs --batch-size --learning-rate --weight-decay --warmup --clip
---ema --augment --flip --select --loader --workers --cuda-graph --compile --amp --amp-dtype
+--ema --augment --flip --select --loader --workers --cuda-graph --compile --amp-dtype --amp
 --device --threads --deterministic --seed --checkpoint-minutes --log-every
 """.split()
 EVALUATE_FLAGS = """
@@ -90,7 +92,8 @@ def test_help_shows_every_flag(command):
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_field_is_documented(command):
-    source = inspect.getsource(COMMANDS[command])
+    kinds = [k for k in COMMANDS[command].__mro__ if dataclasses.is_dataclass(k)]
+    source = "\n".join(map(inspect.getsource, kinds))
     for field in dataclasses.fields(COMMANDS[command]):
         after = source.split(f"    {field.name}: ", 1)[1].split("\n", 1)[1]
         assert after.lstrip().startswith('"""'), f"{field.name} has no docstring"
@@ -163,18 +166,18 @@ def test_config_json_round_trips(tmp_path):
 
     config = TrainConfig(data=tmp_path / "x", epochs=3)
     path = tmp_path / "config.json"
-    sealed = config_module.seal({"config": to_dict(config)})
+    sealed = seal({"config": to_dict(config)})
     path.write_text(json.dumps(sealed))
-    assert config_module.train_config_from_json(path) == config
+    assert train_config_from_json(path) == config
     sealed["config"]["epochs"] = 4
     path.write_text(json.dumps(sealed))
     with pytest.raises(ConfigError, match="it was edited"):
-        config_module.train_config_from_json(path)
+        train_config_from_json(path)
     path.write_text("[]")
     with pytest.raises(ConfigError, match="damaged"):
-        config_module.train_config_from_json(path)
+        train_config_from_json(path)
     path.write_text("{}")
     with pytest.raises(ConfigError, match="another version"):
-        config_module.train_config_from_json(path)
+        train_config_from_json(path)
     with pytest.raises(ConfigError, match="is this a run folder"):
-        config_module.train_config_from_json(tmp_path / "absent.json")
+        train_config_from_json(tmp_path / "absent.json")

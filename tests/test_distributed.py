@@ -16,9 +16,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from neurogaze_fast.config import TrainConfig, train_config_from_json
 from neurogaze_fast.distributed import World, synchronise_batch_norm
 from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.student.config import TrainConfig, train_config_from_json
 from neurogaze_fast.train import after_restart
 
 OPTIONS = ["--size", "16", "--batch-size", "16", "--device", "cpu", "--epochs", "3"]

@@ -169,7 +169,7 @@ def test_names_that_are_no_utf8_are_shown_and_written(tmp_path, capsys, monkeypa
     Image.new("RGB", (64, 64)).save(folder / os.fsdecode(b"good\xff.png"))
     with VideoWriter(folder / os.fsdecode(b"film\xff.mp4"), 10) as video:
         video.write(np.zeros((64, 64, 3), np.uint8))
-    monkeypatch.setattr("neurogaze_fast.deploy.vision.summary.QUIET_S", 0)
+    monkeypatch.setattr("neurogaze_fast.console.QUIET_S", 0)
     summary = run(folder, "--no-detect", "--out", tmp_path / "out")
     assert (summary.pictures, summary.videos) == (1, 1)
     printed = capsys.readouterr().out

@@ -17,11 +17,11 @@ from neurogaze_fast import build_prototypes as build_command
 from neurogaze_fast import train_teacher as teacher_command
 from neurogaze_fast.ablation.banks import make_banks
 from neurogaze_fast.ablation.config import AblateConfig
-from neurogaze_fast.artifacts import read_manifest
-from neurogaze_fast.config import unseal
+from neurogaze_fast.artifacts import read_manifest, unseal
 from neurogaze_fast.errors import BankError, ConfigError
 from neurogaze_fast.prototypes.bank import PrototypeBank
-from neurogaze_fast.teacher.config import BuildPrototypesConfig, TrainTeacherConfig
+from neurogaze_fast.prototypes.config import BuildPrototypesConfig
+from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.model import load_teacher
 from tests.teacher.conftest import map_set, maps_folder, planted  # noqa: F401 (fixtures)
 
@@ -70,7 +70,8 @@ def test_surface_has_not_changed_and_is_documented(command):
     config, flags = COMMANDS[command]
     names = [f.name for f in dataclasses.fields(config)]
     assert ["--" + name.replace("_", "-") for name in names] == flags
-    source = inspect.getsource(config)
+    kinds = [k for k in config.__mro__ if dataclasses.is_dataclass(k)]
+    source = "\n".join(map(inspect.getsource, kinds))
     for name in names:
         after = source.split(f"    {name}: ", 1)[1].split("\n", 1)[1]
         assert after.lstrip().startswith('"""'), f"{name} has no docstring"

@@ -11,6 +11,8 @@ from neurogaze_fast.ablation.config import AblateConfig
 from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.errors import BankError
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
+from neurogaze_fast.prototypes.config import BuildPrototypesConfig
+from neurogaze_fast.prototypes.from_teacher import build_prototypes
 from neurogaze_fast.teacher.model import teacher_path
 
 
@@ -49,10 +51,7 @@ def make_banks(config: AblateConfig, folder: Path, console: Console) -> dict[int
 
 
 def _build(teacher: Path, grid: int, path: Path, console: Console) -> PrototypeBank:
-    from neurogaze_fast.build_prototypes import build_prototypes
-    from neurogaze_fast.teacher.config import BuildPrototypesConfig
-
     console.print(f"Building the {grid}x{grid} bank of {teacher}", markup=False, highlight=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    build_prototypes(BuildPrototypesConfig(teacher=teacher, grid=grid, out=path))
+    build_prototypes(BuildPrototypesConfig(teacher=teacher, grid=grid, out=path), console)
     return PrototypeBank.load(path, grid=grid)

@@ -10,8 +10,8 @@ from pathlib import Path
 from neurogaze_fast.ablation.arms import ARMS, KD_TEACHER, Arm
 from neurogaze_fast.ablation.config import AblateConfig
 from neurogaze_fast.artifacts import sha256_file
-from neurogaze_fast.config import RECIPES, TrainConfig, train_config_from_json
 from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.student.config import RECIPES, TrainConfig, train_config_from_json
 
 RUNS = "runs"
 FREE = {

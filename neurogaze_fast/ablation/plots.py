@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from neurogaze_fast.ablation.results import Estimate, RunResult
+from neurogaze_fast.charts import save_figure
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.evaluation.plots import save_figure
 
 STYLE = {
     "b0": ("#000000", "o"),

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from neurogaze_fast.artifacts import atomic_write
-from neurogaze_fast.config import EvaluateConfig, to_dict
+from neurogaze_fast.config import to_dict
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
 from neurogaze_fast.evaluation.calibration import Scaling, fit_temperature, probabilities
 from neurogaze_fast.evaluation.circumplex import expected_va
+from neurogaze_fast.evaluation.config import EvaluateConfig
 from neurogaze_fast.evaluation.latex import latex_table
 from neurogaze_fast.evaluation.report import write_report
 from neurogaze_fast.evaluation.run_record import (

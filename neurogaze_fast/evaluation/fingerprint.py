@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from neurogaze_fast import __version__
-from neurogaze_fast.artifacts import atomic_write, sha256_file
-from neurogaze_fast.config import seal
-from neurogaze_fast.evaluation.run_record import CONFIG_FILE, METRICS_FILE
+from neurogaze_fast.artifacts import atomic_write, seal, sha256_file
+from neurogaze_fast.evaluation.run_record import METRICS_FILE
 from neurogaze_fast.student.model_file import MODEL_FILE
+from neurogaze_fast.training.run_folder import CONFIG_FILE
 
 FILE = "fingerprint.json"
 SWITCHES = (

@@ -7,7 +7,6 @@ differ by marker.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +19,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from neurogaze_fast.artifacts import atomic_write
+from neurogaze_fast.charts import history_column, line_chart, save_figure
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.errors import ConfigError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 LOSS_STYLE = {
     "total": ("#000000", "o", "total (weighted sum)"),
@@ -41,7 +40,6 @@ SCORE_STYLE = {
     "balanced_accuracy": ("#009E73", "^", "balanced accuracy"),
 }
 _BEST = "#555555"
-_DPI = 130
 # Where an emotion's name goes, in points from its dot: anger, contempt and disgust lie close
 # together, and so do surprise and fear.
 _NAME_OFFSET = {
@@ -231,37 +229,3 @@ def plot_bank(centres: np.ndarray, counts: np.ndarray, filled: np.ndarray, path:
         fontsize=10,
     )
     save_figure(figure, path)
-
-
-def history_column(
-    history: Sequence[dict[str, Any]], *keys: str, positive: bool = False
-) -> np.ndarray:  # float64[epochs], NaN where an entry has no such number
-    """One number of every epoch, e.g. ``("train", "ce")``; `positive` blanks zero and below."""
-    column = np.full(len(history), np.nan)
-    for row, entry in enumerate(history):
-        value: Any = entry
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None and math.isfinite(value) and (value > 0 or not positive):
-            column[row] = value
-    return column
-
-
-def line_chart(
-    axes: Axes, epochs: np.ndarray, values: np.ndarray, style: tuple[str, str, str]
-) -> None:
-    """One curve, left out where there is nothing to draw; about 15 markers on long runs."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return
-    color, marker, label = style
-    every = max(1, np.count_nonzero(known) // 15)
-    axes.plot(epochs[known], values[known], color=color, marker=marker, markevery=every,
-              markersize=4, linewidth=1.5, label=label, zorder=3)  # fmt: skip
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write the PNG in one step, so that a reader never meets half a picture."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
-    atomic_write(Path(path), buffer.getvalue())

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurogaze_fast.artifacts import sha256_file
-from neurogaze_fast.config import unseal
+from neurogaze_fast.artifacts import sha256_file, unseal
 from neurogaze_fast.errors import ArtifactError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import load_faces, recognised
 from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import model_path
 from neurogaze_fast.student.resnet import ResNet
+from neurogaze_fast.training.run_folder import CONFIG_FILE
 
 METRICS_FILE = "metrics.json"
-CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
+from neurogaze_fast.charts import save_figure
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.evaluation.calibration import BINS, probabilities, reliability
-from neurogaze_fast.evaluation.plots import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

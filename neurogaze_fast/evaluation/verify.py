@@ -9,13 +9,11 @@ from typing import Any, Literal
 
 import torch
 
-from neurogaze_fast.artifacts import sha256_file
-from neurogaze_fast.config import unseal
+from neurogaze_fast.artifacts import sha256_file, unseal
 from neurogaze_fast.errors import ArtifactError, NeurogazeError
 from neurogaze_fast.evaluation.fingerprint import FILE
 from neurogaze_fast.evaluation.metrics import FORMS, SUMMARY, split_scores
 from neurogaze_fast.evaluation.run_record import (
-    CONFIG_FILE,
     METRICS_FILE,
     RunRecord,
     find_faces,
@@ -26,8 +24,8 @@ from neurogaze_fast.evaluation.scoring import predict_split
 from neurogaze_fast.evaluation.training_images import FILE as IMAGES_FILE
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.student.model_file import MODEL_FILE
+from neurogaze_fast.training.run_folder import BANK_FILE, CONFIG_FILE
 
-BANK_FILE = "bank.safetensors"
 CLOSE = 1e-6
 """How far a score may lie from the recorded one, as a fraction, on the same kind of device."""
 IMAGES = 2

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.order import EpochOrder
@@ -49,22 +48,28 @@ class Loader(Protocol):
 
 
 def open_loader(
-    config: TrainConfig,
+    kind: str,
     images: np.ndarray | EncodedSplit,
     order: EpochOrder,
     device: torch.device,
     say: Callable[[str], None],
+    *,
+    workers: int = 0,
 ) -> Loader:
     """The loader --loader asks for; `say` gets a line for each image found damaged.
+
+    Args:
+        kind: auto, resident, dali or torch.
+        workers: processes or threads that decode; 0: as many as there are cores, at most 8.
 
     Raises:
         ConfigError: --loader dali or torch for a set that holds pixels, not encoded images, or DALI
             is asked for and not installed.
     """
     if not isinstance(images, EncodedSplit):
-        if config.loader in ("dali", "torch"):
+        if kind in ("dali", "torch"):
             raise ConfigError(
-                f"--loader {config.loader} decodes images while training, but this set holds "
+                f"--loader {kind} decodes images while training, but this set holds "
                 "pixels, which are resident already. Use --loader auto, or write shards first: "
                 "python -m neurogaze_fast.prepare shards --faces FACES --data PATH --out SHARDS."
             )
@@ -73,15 +78,15 @@ def open_loader(
         return loader
     needed, free = len(images) * images.side**2, free_memory(device)
     fits = needed <= SHARE * free
-    if config.loader == "resident" or (config.loader == "auto" and fits):
-        loader = _made_resident(config, images, order, device, say)
+    if kind == "resident" or (kind == "auto" and fits):
+        loader = _made_resident(images, order, _decoder(kind, workers, device), device, say)
         why = "fit" if fits else "were asked for, and may not fit,"
         loader.reason = f"resident ({_size(needed)} {why} in {_size(free)} of {device})"
         return loader
-    decoder = _decoder(config, device)
+    decoder = _decoder(kind, workers, device)
     loader = StreamedLoader(images, order, device, decoder, say)
     big = f"{_size(needed)} are more than half of the {_size(free)} free on {device}"
-    loader.reason = f"{decoder.name} ({big if config.loader == 'auto' else 'asked for'})"
+    loader.reason = f"{decoder.name} ({big if kind == 'auto' else 'asked for'})"
     return loader
 
 
@@ -135,16 +140,14 @@ class _InOrder:
 
 
 def _made_resident(
-    config: TrainConfig,
     images: EncodedSplit,
     order: EpochOrder,
+    decoder: Decoder,
     device: torch.device,
     say: Callable[[str], None],
 ) -> ResidentLoader:
     plan = _InOrder(len(images))
-    stream = StreamLoader(
-        images, plan, device=device, decoder=_decoder(config, device), console_line=say
-    )
+    stream = StreamLoader(images, plan, device=device, decoder=decoder, console_line=say)
     store = torch.empty((len(images), images.side, images.side), dtype=torch.uint8, device=device)
     instead = torch.arange(len(images))
     for wanted, (pixels, rows) in zip(plan.parts, stream.epoch(0), strict=True):
@@ -154,12 +157,12 @@ def _made_resident(
     return ResidentLoader(store, order, device, instead)
 
 
-def _decoder(config: TrainConfig, device: torch.device) -> Decoder:
+def _decoder(kind: str, workers: int, device: torch.device) -> Decoder:
     from neurogaze_fast.faces.dali_decoder import DaliDecoder
     from neurogaze_fast.faces.torch_decoder import TorchDecoder
 
-    workers = config.workers or min(MOST_WORKERS, os.cpu_count() or 1)
-    if config.loader == "dali" or (config.loader != "torch" and _dali_installed()):
+    workers = workers or min(MOST_WORKERS, os.cpu_count() or 1)
+    if kind == "dali" or (kind != "torch" and _dali_installed()):
         return DaliDecoder(device, threads=workers)
     return TorchDecoder(device, workers=workers)
 

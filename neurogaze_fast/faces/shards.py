@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.artifacts import canonical_json, sha256_bytes, sha256_file
-from neurogaze_fast.config import unseal
+from neurogaze_fast.artifacts import canonical_json, sha256_bytes, sha256_file, unseal
 from neurogaze_fast.errors import ArtifactError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import SPLITS, FaceSet

@@ -21,10 +21,10 @@ from neurogaze_fast.artifacts import (
     atomic_write,
     canonical_json,
     fsync_folder,
+    seal,
     sha256_bytes,
     sha256_file,
 )
-from neurogaze_fast.config import seal
 from neurogaze_fast.errors import DataError, OutputExistsError
 from neurogaze_fast.faces.decode import CorruptImage, decode_grey, encode_grey, image_size
 from neurogaze_fast.faces.encoded import EncodedSplit

@@ -11,8 +11,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
+from neurogaze_fast.charts import save_figure
 from neurogaze_fast.errors import ConfigError
-from neurogaze_fast.evaluation.plots import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.errors import BankError
 from neurogaze_fast.prototypes.bank import PrototypeBank
 from neurogaze_fast.prototypes.grid import emotion_cells
+from neurogaze_fast.student.config import TrainConfig
 
 _STREAM = {"random": 1, "shuffled": 2}
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from neurogaze_fast.artifacts import verified_open, write_artifact
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.emotions import EMOTIONS
-from neurogaze_fast.errors import CheckpointError, ConfigError
+from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.faces.resident import plain_batches
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.model_file import model_path
 from neurogaze_fast.student.resnet import ARCHITECTURES, STEMS, ResNet, load_weights
 
@@ -110,19 +110,3 @@ def load_model(run: Path) -> tuple[ResNet, dict[str, Any]]:
     )
     load_weights(model, load(data), str(path))
     return model.to(memory_format=torch.channels_last).eval(), provenance
-
-
-def pick_device(name: str) -> torch.device:
-    """auto, cpu or cuda -> a device that is there.
-
-    Raises:
-        ConfigError: cuda was asked for and torch finds none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "--device cuda was asked for but torch finds no usable GPU. Use --device cpu, or run "
-            "python -m neurogaze_fast.doctor to see why."
-        )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

@@ -14,21 +14,23 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.distributed import World
 from neurogaze_fast.errors import CheckpointError, DataError, Interrupted, NonFiniteError
 from neurogaze_fast.faces.loaders import open_loader
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import Pictures
 from neurogaze_fast.signals import stop_on_signal
-from neurogaze_fast.student.checkpoint import save_checkpoint
-from neurogaze_fast.student.guard import LIMIT
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.objective import TERMS, Objective
-from neurogaze_fast.student.progress import RunProgress
 from neurogaze_fast.student.resnet import ResNet
-from neurogaze_fast.student.schedule import geo_ramp, image_size, learning_rate
+from neurogaze_fast.student.schedule import geo_ramp, image_size
 from neurogaze_fast.student.step import StudentStep
 from neurogaze_fast.student.targets import TrainingRows
+from neurogaze_fast.training.checkpoint import save_checkpoint
+from neurogaze_fast.training.guard import LIMIT
+from neurogaze_fast.training.machine_state import machine_state, restore_machine_state
+from neurogaze_fast.training.progress import RunProgress
+from neurogaze_fast.training.schedule import learning_rate
 
 ALONE = World()
 SMALLEST_SCALE = 2.0**-14
@@ -67,7 +69,9 @@ class Trainer:
         self.order = EpochOrder(
             len(rows.images), config.batch_size, config.seed, world.rank, world.size
         )
-        self.loader = open_loader(config, rows.images, self.order, device, self._say)
+        self.loader = open_loader(
+            config.loader, rows.images, self.order, device, self._say, workers=config.workers
+        )
         self.run_step = StudentStep(
             config, self.model, objective.to(device), rows.targets, device, world
         )
@@ -252,11 +256,7 @@ class Trainer:
             "history": self.history,
             "best": self.best,
             "clock": [self._seconds, self._wait],
-            "threads": torch.get_num_threads(),
-            "rng": torch.get_rng_state(),
-            "rng_cuda": [torch.cuda.get_rng_state(self.device)]
-            if self.device.type == "cuda"
-            else [],
+            **machine_state(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any], source: str) -> None:
@@ -276,11 +276,4 @@ class Trainer:
         self.epoch, self.batch, self.step = state["position"]
         self.history, self.best = state["history"], state["best"]
         self._seconds, self._wait = state["clock"]
-        torch.set_rng_state(state["rng"])
-        if state["rng_cuda"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["rng_cuda"][0], self.device)
-        if state["threads"] != torch.get_num_threads():
-            self._console.print(
-                f"[yellow]The run used {state['threads']} CPU threads, now it has "
-                f"{torch.get_num_threads()}: the result will differ in the last digits.[/]"
-            )
+        restore_machine_state(state, self.device, self._console)

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.emotions import high_valence_indices
 from neurogaze_fast.ops import logit_loss, proto_geo_loss
 from neurogaze_fast.reference.proto_geo_loss import Reduce
+from neurogaze_fast.student.config import TrainConfig
 
 TERMS = ("total", "ce", "kd", "proto", "geo_cap", "geo_margin")
 

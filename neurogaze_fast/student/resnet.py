@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from neurogaze_fast.errors import CheckpointError
-from neurogaze_fast.student.small_map_conv import SmallMapConv2d
+from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
 ARCHITECTURES = ("resnet18", "resnet50")
 STEMS = ("small", "imagenet")

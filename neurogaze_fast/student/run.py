@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +12,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from neurogaze_fast.artifacts import (
-    atomic_write,
     manifest_path,
     read_manifest,
     sha256_file,
     verified_open,
 )
-from neurogaze_fast.config import TrainConfig, seal, to_dict
+from neurogaze_fast.device import prepare_torch
 from neurogaze_fast.distributed import World
 from neurogaze_fast.environment import environment
-from neurogaze_fast.errors import CheckpointError, ConfigError, OutputExistsError
+from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import recognised
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
-from neurogaze_fast.student.checkpoint import newest_checkpoint
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.inference import save_model
 from neurogaze_fast.student.loop import ALONE, Trainer, Validate
@@ -35,9 +32,14 @@ from neurogaze_fast.student.model_file import MODEL_FILE, model_path
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.resnet import ResNet, load_weights
 from neurogaze_fast.student.targets import training_rows
-
-BANK_FILE = "bank.safetensors"
-CONFIG_FILE = "config.json"
+from neurogaze_fast.training.checkpoint import newest_checkpoint
+from neurogaze_fast.training.run_folder import (
+    BANK_FILE,
+    CHECKPOINTS,
+    CONFIG_FILE,
+    create_folder,
+    write_config,
+)
 
 
 class TrainingRun:
@@ -82,7 +84,7 @@ class TrainingRun:
             objective,
             rows,
             self.device,
-            folder=folder / "checkpoints",
+            folder=folder / CHECKPOINTS,
             validate=validate,
             console=console,
             on_epoch=self._to_tensorboard,
@@ -95,15 +97,13 @@ class TrainingRun:
             self.facts = world.once(self._claim)
 
     def _claim(self) -> dict[str, Any]:
-        _create(self.folder)
+        create_folder(self.folder)
         if self.bank is not None:
             self.bank.save(self.folder / BANK_FILE)
             self.bank = PrototypeBank.load(self.folder / BANK_FILE)
-        facts = self._facts()
-        description = seal({"config": to_dict(replace(self.config, out=self.folder)), **facts})
-        text = json.dumps(description, indent=2, sort_keys=True) + "\n"
-        atomic_write(self.folder / CONFIG_FILE, text.encode())
-        return facts
+        metadata = self._facts()
+        write_config(self.folder, self.config, metadata)
+        return metadata
 
     def train(self) -> list[dict[str, Any]]:
         """Fit, then write the selected epoch as model.safetensors; return the history."""
@@ -114,7 +114,7 @@ class TrainingRun:
         done = len(self.trainer.history)
         with SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1) as self._writer:
             history = self.trainer.fit()
-        state, _, _ = newest_checkpoint(self.folder / "checkpoints", "best")
+        state, _, _ = newest_checkpoint(self.folder / CHECKPOINTS, "best")
         facts = {
             **self.facts,
             "size": self.config.size,
@@ -163,7 +163,7 @@ class TrainingRun:
                     f"{name[0].upper()}{name[1:]} is not the one {self.folder} was started with "
                     "(its hash differs). Point to the original, or start a new run."
                 )
-        folder = self.folder / "checkpoints"
+        folder = self.folder / CHECKPOINTS
         state, path, skipped = self.world.once(lambda: newest_checkpoint(folder, "last"))
         for reason in skipped:
             self.console.print(f"[yellow]Passed over:[/] {escape(reason)}")
@@ -189,29 +189,6 @@ def run_folder(config: TrainConfig, faces: FaceSet) -> Path:
         return config.out
     kind = "demo" if faces.synthetic else config.faces or recognised(config.data)
     return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{config.variant}"
-
-
-def prepare_torch(config: TrainConfig) -> None:
-    """Seeds, threads and determinism, before anything is allocated."""
-    torch.manual_seed(config.seed)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.backends.cudnn.benchmark = not config.deterministic
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.use_deterministic_algorithms(True)
-
-
-def _create(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise OutputExistsError(
-            f"{folder} exists and was left alone. Choose another --out, or continue it with "
-            f"--resume {folder}."
-        ) from None
-    except OSError as cause:
-        raise ConfigError(f"{folder} cannot be created ({cause.strerror}).") from cause
 
 
 def _initialise(model: ResNet, path: Path) -> None:

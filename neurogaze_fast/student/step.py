@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.distributed import World
 from neurogaze_fast.faces.resident import Pictures
 from neurogaze_fast.ops import augment
 from neurogaze_fast.reference import augment_params
 from neurogaze_fast.reference.augment import Augmentation
 from neurogaze_fast.student.average import WeightAverage
-from neurogaze_fast.student.guard import NonFiniteGuard
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.inference import amp_dtype
 from neurogaze_fast.student.objective import TERMS, Objective, Targets
 from neurogaze_fast.student.resnet import ResNet
+from neurogaze_fast.training.guard import NonFiniteGuard
+from neurogaze_fast.training.optimizer import adamw
 
 EAGER_STEPS = 3
 """Steps of each image size before it is captured: libraries choose their kernels in them."""
@@ -46,14 +47,10 @@ class StudentStep:
         self._network = world.wrap(network, device)
         self._parameters = [*model.parameters(), *objective.parameters()]
         self.rate = torch.zeros((), device=device)
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in self._parameters if p.ndim > 1]},
-                {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=self.rate,  # on the device: a number would be frozen into a CUDA graph
+        self.optimizer = adamw(
+            self._parameters,
+            learning_rate=self.rate,
             weight_decay=config.weight_decay,
-            fused=True,
             capturable=device.type == "cuda",
         )
         # bf16 has float32's range; only fp16 needs its gradients scaled.

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceSplit
 from neurogaze_fast.faces.labels import class_weights, crowd_logits, hard_labels, renormalised
 from neurogaze_fast.prototypes.grid import target_cells
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.inference import load_model, predict_logits
 from neurogaze_fast.student.objective import Targets
 

@@ -1,24 +1,20 @@
-"""Options of train_teacher and build_prototypes, as frozen dataclasses that tyro turns into flags.
-
-The docstring under each field is its help text; a test fails where one is missing.
-"""
+"""Options of train_teacher."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from neurogaze_fast.config import Device, require, unseal
-from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.config import MachineConfig, require
+from neurogaze_fast.training.resume import config_from_json
 
 
 @dataclass(frozen=True)
-class TrainTeacherConfig:
-    """Train the EEG teacher on a folder of maps."""
+class TeacherOptions:
+    """What decides which teacher a run ends with."""
 
     maps: Positional[Annotated[Path | None, arg(metavar="MAPS")]] = None
     """Folder of maps written by prepare eeg; not needed with --resume."""
@@ -58,60 +54,24 @@ class TrainTeacherConfig:
     shift: float = 1.0
     """Largest shift of a map while training, pixels."""
 
-    amp: bool = False
-    """Mixed precision (bfloat16)."""
-    device: Device = "auto"
-    """Where to train; auto takes a GPU if there is one."""
-    threads: int = 0
-    """CPU threads; 0: as many as torch takes. The last digits of a result depend on it."""
-    deterministic: bool = False
-    """On a GPU, only deterministic kernels (a CPU run repeats bitwise with the same threads)."""
-    seed: int = 0
-    """Seed of the split, the initial weights, the order, the views and the bootstrap."""
-    checkpoint_minutes: float = 5.0
-    """Save a checkpoint at least this often, and after every epoch."""
-    log_every: int = 20
-    """Steps between two looks at the losses."""
+
+@dataclass(frozen=True)
+class TrainTeacherConfig(MachineConfig, TeacherOptions):
+    """Train the EEG teacher on a folder of maps; --amp computes in bfloat16."""
+
+    # The fields of the last base come first, so that --help ends with the machine's.
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "learning_rate", "clip", "log_every", "checkpoint_minutes", "width")
+        super().__post_init__()
+        positive = ("epochs", "learning_rate", "clip", "width")
         for name in (*positive, "train_subjects", "valid_subjects"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("weight_decay", "threads", "seed", "consistency", "noise", "shift"):
+        for name in ("weight_decay", "consistency", "noise", "shift"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("warmup", "band_dropout"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         require(self.folds == 0 or self.folds >= 2, "folds", self.folds, "0 or at least 2")
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
-        require(self.seed < 2**31, "seed", self.seed, "below 2147483648")
-
-
-@dataclass(frozen=True)
-class BuildPrototypesConfig:
-    """Build the prototype bank from a trained teacher."""
-
-    teacher: Positional[Annotated[Path, arg(metavar="TEACHER")]]
-    """Folder written by train_teacher, or its teacher.safetensors."""
-    maps: Path | None = None
-    """Folder of the maps the teacher was trained on; by default where they were then."""
-    grid: int = 5
-    """Cells per axis of the valence/arousal square."""
-    out: Path | None = None
-    """File to create; by default bank.safetensors in the teacher's folder."""
-    by: Literal["rating", "prediction"] = "rating"
-    """What puts a window into a cell: the rating of its clip, or the teacher's own prediction."""
-    min_subjects: int = 1
-    """A cell with windows of fewer people than this counts as empty."""
-    centre: bool = False
-    """Subtract the mean of the prototypes from each, so that they spread."""
-    npz: Path | None = None
-    """Also write the bank in the paper's .npz layout, as far as that is known."""
-    device: Device = "auto"
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        require(self.grid >= 2, "grid", self.grid, "2 or more")
-        require(self.min_subjects >= 1, "min_subjects", self.min_subjects, "1 or more")
 
 
 def teacher_config_from_json(path: Path) -> TrainTeacherConfig:
@@ -120,16 +80,4 @@ def teacher_config_from_json(path: Path) -> TrainTeacherConfig:
     Raises:
         ConfigError: unreadable, edited, or of another version.
     """
-    try:
-        values = unseal(json.loads(Path(path).read_text()))["config"]
-        for name in ("maps", "out", "resume"):
-            values[name] = None if values[name] is None else Path(values[name])
-        return TrainTeacherConfig(**values)
-    except OSError as cause:
-        raise ConfigError(
-            f"{path} cannot be read ({cause.strerror}): is this a folder of train_teacher?"
-        ) from cause
-    except (ValueError, TypeError, KeyError, AttributeError) as cause:
-        raise ConfigError(
-            f"{path} is damaged or was written by another version ({cause})."
-        ) from cause
+    return config_from_json(TrainTeacherConfig, path, ("maps", "out", "resume"))

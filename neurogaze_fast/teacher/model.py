@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neurogaze_fast.artifacts import verified_open, write_artifact
 from neurogaze_fast.errors import CheckpointError, OperatorError
-from neurogaze_fast.student.small_map_conv import SmallMapConv2d
+from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
 KIND = "teacher"
 MODEL_FILE = "teacher.safetensors"

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from neurogaze_fast.charts import history_column, line_chart, save_figure
 from neurogaze_fast.errors import ConfigError
-from neurogaze_fast.evaluation.plots import history_column, line_chart, save_figure
 from neurogaze_fast.teacher.scores import TARGETS
 
 LOSS_STYLE = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,11 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from neurogaze_fast.artifacts import atomic_write
-from neurogaze_fast.config import seal, to_dict, unseal
+from neurogaze_fast.artifacts import atomic_write, seal, unseal
+from neurogaze_fast.config import to_dict
+from neurogaze_fast.device import pick_device, prepare_torch
 from neurogaze_fast.environment import environment
-from neurogaze_fast.errors import CheckpointError, ConfigError, OutputExistsError
-from neurogaze_fast.student.checkpoint import checkpoints, newest_checkpoint
-from neurogaze_fast.student.inference import pick_device
-from neurogaze_fast.student.run import prepare_torch
+from neurogaze_fast.errors import CheckpointError, OutputExistsError
 from neurogaze_fast.teacher.baselines import mean_prediction, ridge_prediction
 from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.model import MODEL_FILE, TeacherNet, embed, save_teacher
@@ -35,11 +32,12 @@ from neurogaze_fast.teacher.splits import (
 )
 from neurogaze_fast.teacher.training import TeacherTrainer
 from neurogaze_fast.teacher.views import ResidentMaps
+from neurogaze_fast.training.checkpoint import checkpoints, newest_checkpoint
+from neurogaze_fast.training.run_folder import CHECKPOINTS, CONFIG_FILE, create_folder, write_config
 
 if TYPE_CHECKING:
     from neurogaze_fast.eeg.maps import MapSet
 
-CONFIG_FILE = "config.json"
 SCORES_FILE = "scores.json"
 MODELS = ("teacher", "ridge", "mean")
 
@@ -86,10 +84,8 @@ class TeacherRun:
         if config.resume is not None:
             self._check_resumed()
         else:
-            _claim(folder)
-            description = seal({"config": to_dict(replace(config, out=folder)), **self.facts})
-            text = json.dumps(description, indent=2, sort_keys=True) + "\n"
-            atomic_write(folder / CONFIG_FILE, text.encode())
+            create_folder(folder)
+            write_config(folder, config, self.facts)
         self.store = ResidentMaps.of(maps, self.device)
 
     def train(self, stop: threading.Event) -> dict[str, Any]:
@@ -123,7 +119,7 @@ class TeacherRun:
     ) -> TeacherTrainer:
         """A trainer at the start, or where its newest intact checkpoint stands."""
         torch.manual_seed(self.config.seed)
-        folder = self.folder / "checkpoints" / name
+        folder = self.folder / CHECKPOINTS / name
         trainer = TeacherTrainer(
             self.config,
             TeacherNet(len(self.maps.bands), self.config.width),
@@ -248,15 +244,3 @@ def teacher_folder(config: TrainTeacherConfig) -> Path:
     if config.resume is not None:
         return config.resume
     return config.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-teacher"
-
-
-def _claim(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise OutputExistsError(
-            f"{folder} exists and was left alone. Choose another --out, or continue it with "
-            f"--resume {folder}."
-        ) from None
-    except OSError as cause:
-        raise ConfigError(f"{folder} cannot be created ({cause.strerror}).") from cause

@@ -15,15 +15,17 @@ from rich.markup import escape
 from torch import Tensor
 
 from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
-from neurogaze_fast.student.checkpoint import save_checkpoint
-from neurogaze_fast.student.guard import LIMIT, NonFiniteGuard
-from neurogaze_fast.student.progress import RunProgress
-from neurogaze_fast.student.schedule import learning_rate
 from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.losses import TERMS, consistency, consistency_ramp, supervised_terms
 from neurogaze_fast.teacher.model import TeacherNet
 from neurogaze_fast.teacher.splits import SplitRows
 from neurogaze_fast.teacher.views import Augmentation, Batches, ResidentMaps, step_generator, view
+from neurogaze_fast.training.checkpoint import save_checkpoint
+from neurogaze_fast.training.guard import LIMIT, NonFiniteGuard
+from neurogaze_fast.training.machine_state import machine_state, restore_machine_state
+from neurogaze_fast.training.optimizer import adamw
+from neurogaze_fast.training.progress import RunProgress
+from neurogaze_fast.training.schedule import learning_rate
 
 Validate = Callable[[TeacherNet], dict[str, float]]
 
@@ -64,14 +66,8 @@ class TeacherTrainer:
         self.total_steps = len(self.batches) * config.epochs
         self._augmentation = Augmentation(config.band_dropout, config.noise, config.shift)
         self._parameters = list(self.model.parameters())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in self._parameters if p.ndim > 1]},
-                {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
+        self.optimizer = adamw(
+            self._parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay
         )
         self.guard = NonFiniteGuard(self.model, self.device)
         self.epoch = self.batch = self.step = 0
@@ -232,9 +228,7 @@ class TeacherTrainer:
             "counted": self.counted.cpu(),
             "history": self.history,
             "seconds": self._seconds,
-            "threads": torch.get_num_threads(),
-            "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            **machine_state(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any], source: str) -> None:
@@ -257,11 +251,4 @@ class TeacherTrainer:
         self.totals.copy_(state["totals"])
         self.counted.copy_(state["counted"])
         self.history, self._seconds = state["history"], state["seconds"]
-        torch.set_rng_state(state["rng"])  # for the dropout
-        if state["rng_cuda"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["rng_cuda"])
-        if state["threads"] != torch.get_num_threads():
-            self._console.print(
-                f"[yellow]The run used {state['threads']} CPU threads, now it has "
-                f"{torch.get_num_threads()}: the result will differ in the last digits.[/]"
-            )
+        restore_machine_state(state, self.device, self._console)  # the dropout draws from it

@@ -11,8 +11,10 @@ from neurogaze_fast.ablate import parse
 from neurogaze_fast.ablation.arms import ARMS, comparisons
 from neurogaze_fast.ablation.config import AblateConfig
 from neurogaze_fast.ablation.plan import check_runs, plan_runs, side_by_side, train_flags
-from neurogaze_fast.config import RECIPES, TrainConfig, seal, to_dict
+from neurogaze_fast.artifacts import seal
+from neurogaze_fast.config import to_dict
 from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.student.config import RECIPES, TrainConfig
 
 BANKS = {5: Path("banks/5"), 7: Path("banks/7"), 9: Path("banks/9")}
 BASE = TrainConfig(epochs=3, size=16, select="last")

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from neurogaze_fast import evaluate as evaluate_command
-from neurogaze_fast.config import EvaluateConfig
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
 from neurogaze_fast.evaluation import evaluate_set, run_record
+from neurogaze_fast.evaluation.config import EvaluateConfig
 from neurogaze_fast.evaluation.training_images import TrainingImages, hashed, save_training_images
 from neurogaze_fast.faces.faceset import FaceSet, FaceSplit
 from tests.conftest import write_set

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from neurogaze_fast import evaluate as evaluate_command
-from neurogaze_fast.artifacts import sha256_file, write_artifact
-from neurogaze_fast.config import seal, unseal
+from neurogaze_fast.artifacts import seal, sha256_file, unseal, write_artifact
 from neurogaze_fast.errors import ArtifactError
 from neurogaze_fast.evaluation.fingerprint import SWITCHES, code_commit
 from neurogaze_fast.evaluation.metrics import split_scores

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.distributed import World
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import ResidentLoader, plain_batches
 from neurogaze_fast.reference.augment import MEAN, STD
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.step import StudentStep
 
 CPU = torch.device("cpu")

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurogaze_fast import prepare
-from neurogaze_fast.artifacts import canonical_json
-from neurogaze_fast.config import seal, unseal
+from neurogaze_fast.artifacts import canonical_json, seal, unseal
 from neurogaze_fast.errors import ArtifactError, DataError, OutputExistsError
 from neurogaze_fast.faces import write_shards as writing
 from neurogaze_fast.faces.decode import decode_grey

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import BankError
 from neurogaze_fast.prototypes.bank import demo_bank
 from neurogaze_fast.prototypes.grid import emotion_cells
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.controls import emotion_affinity, prototypes_and_cells
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights, Targets
 

@@ -7,13 +7,9 @@ import pytest
 import torch
 
 from neurogaze_fast.artifacts import manifest_path
+from neurogaze_fast.device import pick_device
 from neurogaze_fast.errors import CheckpointError, ConfigError
-from neurogaze_fast.student.inference import (
-    load_model,
-    pick_device,
-    predict_logits,
-    save_model,
-)
+from neurogaze_fast.student.inference import load_model, predict_logits, save_model
 from neurogaze_fast.student.resnet import ResNet
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces import loaders
 from neurogaze_fast.faces.encoded import EncodedSplit
@@ -14,7 +13,7 @@ from neurogaze_fast.faces.load import load_faces
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.shards import read_shards
 from neurogaze_fast.faces.write_shards import write_shards
-from neurogaze_fast.student.checkpoint import newest_checkpoint
+from neurogaze_fast.training.checkpoint import newest_checkpoint
 from tests.student.test_loop import differences, make, stop_after
 
 CPU = torch.device("cpu")
@@ -88,9 +87,8 @@ def test_a_damaged_image_does_not_end_a_run(shards, tmp_path, loader):
     train = shards["train"]
     broken = replace(train, source=Damaged(train.source, int(train.positions[5])))
     said = []
-    config = TrainConfig(loader=loader, workers=1)
     order = EpochOrder(len(broken), 16, seed=0)
-    loader = loaders.open_loader(config, broken, order, CPU, said.append)
+    loader = loaders.open_loader(loader, broken, order, CPU, said.append, workers=1)
     shown = torch.cat([p.rows for epoch in range(2) for p in loader.epoch(epoch)])
     loader.close()
     assert 5 not in shown
@@ -101,11 +99,10 @@ def test_a_damaged_image_does_not_end_a_run(shards, tmp_path, loader):
 
 def test_auto_streams_what_does_not_fit(shards, monkeypatch):
     order = EpochOrder(len(shards["train"]), 16, seed=0)
-    config = TrainConfig(workers=1)
-    fits = loaders.open_loader(config, shards["train"], order, CPU, print)
+    fits = loaders.open_loader("auto", shards["train"], order, CPU, print, workers=1)
     assert fits.reason.startswith("resident (184 kB fit in")
     monkeypatch.setattr(loaders, "free_memory", lambda device: 300_000)
-    streamed = loaders.open_loader(config, shards["train"], order, CPU, print)
+    streamed = loaders.open_loader("auto", shards["train"], order, CPU, print, workers=1)
     assert "184 kB are more than half of the 300 kB free on cpu" in streamed.reason
     assert streamed.source == (48, 48)
 
@@ -113,7 +110,7 @@ def test_auto_streams_what_does_not_fit(shards, monkeypatch):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(loaders.importlib.util, "find_spec", no_nvidia_package)
-    without_dali = loaders.open_loader(config, shards["train"], order, CPU, print)
+    without_dali = loaders.open_loader("auto", shards["train"], order, CPU, print, workers=1)
     assert without_dali.reason.startswith("torch, 1 worker (")
 
 
@@ -121,7 +118,7 @@ def test_auto_streams_what_does_not_fit(shards, monkeypatch):
 def test_pixels_cannot_be_decoded(pixels, loader):
     order = EpochOrder(80, 16, seed=0)
     with pytest.raises(ConfigError, match="prepare shards"):
-        loaders.open_loader(TrainConfig(loader=loader), pixels["train"].images, order, CPU, print)
+        loaders.open_loader(loader, pixels["train"].images, order, CPU, print)
 
 
 def test_a_trainer_names_rows_of_an_encoded_set(shards, tmp_path):

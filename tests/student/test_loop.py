@@ -7,16 +7,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from neurogaze_fast.config import TrainConfig
 from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
 from neurogaze_fast.faces.load import load_faces
 from neurogaze_fast.prototypes.bank import demo_bank
-from neurogaze_fast.student.checkpoint import newest_checkpoint
+from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.loop import Trainer
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.resnet import ResNet
 from neurogaze_fast.student.targets import training_rows
+from neurogaze_fast.training.checkpoint import newest_checkpoint
 
 CPU = torch.device("cpu")
 TIMING = {"seconds", "finished", "images_per_second", "data_wait"}

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from neurogaze_fast.config import RECIPES
+from neurogaze_fast.student.config import RECIPES
 from neurogaze_fast.student.objective import TERMS, Objective, ObjectiveWeights, Targets
-from neurogaze_fast.student.schedule import geo_ramp, image_size, learning_rate
+from neurogaze_fast.student.schedule import geo_ramp, image_size
+from neurogaze_fast.training.schedule import learning_rate
 
 
 @pytest.fixture

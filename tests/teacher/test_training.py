@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
-from neurogaze_fast.student.checkpoint import newest_checkpoint
 from neurogaze_fast.teacher.baselines import mean_prediction
 from neurogaze_fast.teacher.model import TeacherNet, embed
 from neurogaze_fast.teacher.scores import scores
 from neurogaze_fast.teacher.splits import rows_for
 from neurogaze_fast.teacher.training import TeacherTrainer
 from neurogaze_fast.teacher.views import ResidentMaps
+from neurogaze_fast.training.checkpoint import newest_checkpoint
 from tests.teacher.conftest import CPU, map_set, quick, silent
 
 

@@ -9,7 +9,8 @@ import torch
 
 from neurogaze_fast.deploy.engines.base import BaseEngine, EngineError, shown_threads
 from neurogaze_fast.deploy.engines.graph import DTYPES, FaceGraph
-from neurogaze_fast.student.inference import load_model, pick_device
+from neurogaze_fast.device import pick_device
+from neurogaze_fast.student.inference import load_model
 
 
 class TorchEngine(BaseEngine):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from neurogaze_fast.student import small_map_conv
-from neurogaze_fast.student.small_map_conv import SmallMapConv2d
+from neurogaze_fast.training import small_map_conv
+from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
 
 def pair(stride, dtype=torch.float64):

@@ -12,7 +12,7 @@ import torch
 
 from neurogaze_fast.artifacts import manifest_path, write_artifact
 from neurogaze_fast.errors import CheckpointError
-from neurogaze_fast.student.checkpoint import (
+from neurogaze_fast.training.checkpoint import (
     checkpoints,
     load_checkpoint,
     newest_checkpoint,
@@ -98,7 +98,7 @@ SAVER = textwrap.dedent(
     """
     import os, sys, signal, torch
     from pathlib import Path
-    from neurogaze_fast.student.checkpoint import save_checkpoint
+    from neurogaze_fast.training.checkpoint import save_checkpoint
     folder, fatal = Path(sys.argv[1]), int(sys.argv[2])
     state = lambda s: {"step": s, "weights": torch.full((100,), float(s))}
     for step in range(2):

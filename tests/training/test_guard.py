@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from neurogaze_fast.student.guard import LIMIT, NonFiniteGuard
+from neurogaze_fast.training.guard import LIMIT, NonFiniteGuard
 
 CPU = torch.device("cpu")
 

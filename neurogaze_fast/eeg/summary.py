@@ -1,0 +1,28 @@
+"""What prepare eeg kept and left out, as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+
+def summary_tables(provenance: dict[str, Any]) -> list[Table]:
+    """What was kept by source and, where there is any, what was left out by reason."""
+    kept = Table("source", title="Kept")
+    for heading in ("subjects", "trials", "labelled", "windows", "labelled", "no baseline"):
+        kept.add_column(heading, justify="right")
+    for source, facts in provenance["sources"].items():
+        keys = ("trials", "labelled_trials", "windows", "labelled_windows", "windows_no_baseline")
+        kept.add_row(source, str(len(facts["subjects"])), *(str(facts[key]) for key in keys))
+    left = Table(title="Left out")
+    left.add_column("count", justify="right")
+    left.add_column("reason")
+    left.add_column("such as")
+    for reason, count in provenance["left_out"].items():
+        examples = "; ".join(provenance["left_out_examples"][reason][:2])
+        left.add_row(str(count), escape(reason), escape(examples))
+    for reason, count in provenance["windows_left_out"].items():
+        left.add_row(f"{count} windows", escape(reason), "")
+    return [kept, left] if left.row_count else [kept]

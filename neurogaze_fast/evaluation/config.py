@@ -1,0 +1,51 @@
+"""Options of evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from neurogaze_fast.config import Device, Faces, require
+from neurogaze_fast.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Score a trained run."""
+
+    run: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """Run folder, or a model.safetensors file."""
+    data: Path | None = None
+    """Folder of the face set; by default the one the run was trained on."""
+    faces: Faces | None = None
+    """Kind of face set; by default told from what lies in --data, or the run's."""
+    split: Literal["train", "valid", "test", "all"] | None = None
+    """Split to score; by default valid, or all of another set that has no official split."""
+    neutral_frames: bool = False
+    """CK+: also read the first frame of every sequence, as neutral."""
+    flip: bool | None = None
+    """Score the mean of each face and its mirror image; by default as the run's own scores were
+    made."""
+    out: Path | None = None
+    """Folder to write; by default RUN/evaluation/<kind>-<split>. An earlier evaluation of the same
+    model is replaced."""
+    verify: bool = False
+    """Compare the run with its fingerprint.json and score it again, instead of scoring a set;
+    --data then says where the set it was trained on lies now."""
+    device: Device = "auto"
+    """Where to compute."""
+    batch_size: int = 512
+    """Images at a time; does not change the result beyond rounding."""
+    json: bool = False
+    """Print the scores (or the checks) as JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_size > 0, "batch_size", self.batch_size, "more than 0")
+        if self.verify and (self.split is not None or self.out is not None):
+            raise ConfigError(
+                "--verify scores the splits that the run recorded and writes nothing: leave out "
+                "--split and --out."
+            )

@@ -1,0 +1,184 @@
+"""Options of train, and its recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from neurogaze_fast.config import Faces, MachineConfig, require
+from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.training.resume import config_from_json
+
+
+@dataclass(frozen=True)
+class StudentOptions:
+    """What decides which student a run ends with."""
+
+    data: Path | None = None
+    """Folder of the face set (FERPlus: fer2013.csv + fer2013new.csv, or the PNG folders)."""
+    faces: Faces | None = None
+    """Kind of face set; by default told from what lies in --data, else demo."""
+    bank: Path | None = None
+    """Prototype bank (.safetensors); without one a synthetic bank that knows no EEG is used."""
+    out: Path | None = None
+    """Run folder to create; by default runs/<time>-<faces>-<variant>."""
+    resume: Path | None = None
+    """Continue this run folder from its newest intact checkpoint, with its own options."""
+    init: Path | None = None
+    """Start from these weights: a run's model.safetensors, or any torchvision state_dict as
+    safetensors with --stem imagenet."""
+
+    variant: Literal["b0", "b1", "b2", "b3"] = "b3"
+    """b0: CE; b1: + KD; b2: + Proto-KD; b3: + D-Geo."""
+    recipe: Literal["default", "paper", "fast"] = "default"
+    """default: ours, the best found; paper: the published settings; fast: ours with 12 epochs.
+    Where neither this nor --data is given: fast, because the demo set is small."""
+    model: Literal["resnet18", "resnet50"] = "resnet18"
+    """Student network."""
+    stem: Literal["small", "imagenet"] = "small"
+    """small: 3x3 stride 2, no pooling (48-pixel faces); imagenet: 7x7 stride 2 and pooling."""
+    size: int = 48
+    """Side of the square image the network sees, pixels."""
+    start_size: int | None = 32
+    """Train from this side up to --size in three steps, so that early epochs are cheaper; None, or
+    anything from --size on, trains at --size throughout."""
+
+    labels: Literal["argmax", "majority", "votes"] = "argmax"
+    """Rows trained on and cross-entropy's targets; scores always use argmax."""
+    class_weights: Literal["sqrt", "inverse", "none"] = "sqrt"
+    """Class weights of cross-entropy: power of the inverse frequency."""
+    kd_teacher: str = "votes"
+    """votes: the raters as teacher; or a run folder whose model gives the logits."""
+    kd_loss: Literal["kl", "mse"] = "kl"
+    """Distillation on softened probabilities, or on logits."""
+    kd_weight: float = 1.0
+    """Weight of KD."""
+    kd_temperature: float = 1.0
+    """Temperature of --kd-loss kl."""
+    proto_weight: float = 0.12
+    """Weight of Proto-KD."""
+    tau: float = 0.90
+    """Softmax temperature of Proto-KD's cosines."""
+    sigma: float = 0.3
+    """Width of an emotion's target over the bank's cells, on the [-1, 1] scale."""
+    hard_cells: bool = False
+    """One cell per emotion as the target (surprise meets fear, anger meets contempt)."""
+    prototypes: Literal["bank", "random", "shuffled", "classes", "valence-arousal"] = "bank"
+    """What Proto-KD pulls towards: the bank, or a control: random directions, the bank in another
+    order, one direction for each emotion, or soft labels of valence and arousal alone."""
+    centre_bank: bool = False
+    """Subtract the bank's mean direction first."""
+    geo_weight: float = 0.012
+    """Weight of D-Geo."""
+    variance_cap: float = 0.2
+    """D-Geo: variance a high-valence class may have."""
+    margin: float = 0.5
+    """D-Geo: cosine distance class means should keep."""
+    geo_start: float = 0.2
+    """D-Geo: fraction of the run at which its ramp starts."""
+    geo_end: float = 0.6
+    """D-Geo: fraction of the run at which its ramp reaches 1."""
+    label_smoothing: float = 0.055
+    """Label smoothing of cross-entropy."""
+
+    epochs: int = 24
+    """Passes over the training rows."""
+    batch_size: int = 64
+    """Images a step."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 0.05
+    """Weight decay of AdamW (not on biases and normalisation)."""
+    warmup: float = 0.05
+    """Fraction of the run over which the learning rate rises linearly; cosine to 0 after."""
+    clip: float = 1.0
+    """Largest gradient norm."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, which is then scored; 0: off.
+    A batch that was skipped counts as a step."""
+    augment: bool = True
+    """Random rotation, scale, shift, flip, brightness, contrast and cutout."""
+    flip: bool = True
+    """Score the mean of the probabilities of each face and its mirror image: two passes a face."""
+    select: Literal["macro_f1", "accuracy", "last"] = "macro_f1"
+    """What chooses the epoch kept as model.safetensors, on valid; last: no choosing."""
+
+    loader: Literal["auto", "resident", "dali", "torch"] = "auto"
+    """Where images come from in the loop: resident memory, or decoded batch by batch by DALI or by
+    torch's worker processes; auto: resident where the set fits, else DALI where it is installed."""
+    workers: int = 0
+    """Processes of --loader torch, threads of --loader dali; 0: as many as there are cores, at
+    most 8."""
+    cuda_graph: bool = True
+    """Capture the whole step as one CUDA graph for each image size, wherever that can be: on one
+    GPU, and not with --amp-dtype fp16."""
+    compile: bool = False
+    """Compile the network with torch.compile (once for each image size)."""
+    amp_dtype: Literal["bf16", "fp16"] = "bf16"
+    """Precision of --amp; fp16 adds a gradient scaler."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(MachineConfig, StudentOptions):
+    """Train a student on faces."""
+
+    # The fields of the last base come first, so that --help ends with the machine's.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive = ("size", "epochs", "batch_size", "learning_rate", "kd_temperature", "tau")
+        for name in (*positive, "sigma", "clip"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        weights = ("kd_weight", "proto_weight", "geo_weight", "weight_decay", "margin")
+        for name in (*weights, "variance_cap", "workers"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("label_smoothing", "warmup", "ema"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        ordered = 0 <= self.geo_start <= self.geo_end <= 1
+        require(ordered, "geo_start", self.geo_start, "at most --geo-end, both in [0, 1]")
+        require(self.size >= 16, "size", self.size, "16 or more")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
+        enough = self.start_size is None or self.start_size >= 16
+        require(enough, "start_size", self.start_size, "16 or more, or None")
+        if self.labels == "votes" and self.kd_teacher == "votes" and self.variant != "b0":
+            raise ConfigError(
+                "--labels votes gives cross-entropy the same targets as the default KD teacher, so "
+                "KD would teach nothing new. Use --labels argmax, or --kd-teacher RUN, or "
+                "--variant b0."
+            )
+
+
+PAPER = TrainConfig(
+    recipe="paper",
+    stem="imagenet",
+    size=224,
+    start_size=None,
+    kd_loss="mse",
+    kd_weight=0.30,
+    kd_temperature=5.0,
+    batch_size=128,
+    epochs=100,
+    learning_rate=2e-4,
+    warmup=0.0,
+    flip=False,
+)
+"""AdamW 2e-4, decay 0.05, cosine, batch 128, clip 1.0, 100 epochs, KD 0.30 (``kd_mse``), Proto-KD
+0.12 at tau 0.90, D-Geo 0.012 from epoch 20 to 60, smoothing 0.055, no EMA. Size 224 is that of the
+authors' evaluation command; warm-up, augmentation and the KD teacher are not published: none, ours,
+and the raters' votes."""
+
+RECIPES = {
+    "default": TrainConfig(),
+    "paper": PAPER,
+    "fast": TrainConfig(recipe="fast", epochs=12),
+}
+
+
+def train_config_from_json(path: Path) -> TrainConfig:
+    """Read a run's config.json.
+
+    Raises:
+        ConfigError: unreadable, edited, or of another version.
+    """
+    return config_from_json(TrainConfig, path, ("data", "bank", "out", "resume", "init"))

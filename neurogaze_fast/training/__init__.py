@@ -1,0 +1,1 @@
+"""What both trainers use: checkpoints, guard, optimiser, schedule, run folder, resume."""
