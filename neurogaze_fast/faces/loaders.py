@@ -14,7 +14,7 @@ from torch import Tensor
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.order import EpochOrder
-from neurogaze_fast.faces.resident import Pictures, ResidentLoader
+from neurogaze_fast.faces.resident import Batch, ResidentLoader
 from neurogaze_fast.faces.stream import Decoder, StreamLoader
 
 SHARE = 0.5
@@ -34,7 +34,7 @@ class Loader(Protocol):
     def source(self) -> tuple[int, int]:
         """(H, W) of the images before augmentation."""
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Pictures]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from batch `start` on."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,10 +107,10 @@ class StreamedLoader:
         self.source = (images.side, images.side)
         self.reason = ""
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Pictures]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from `start` on."""
         for pixels, rows in self._stream.epoch(epoch, start):
-            yield Pictures(pixels, self._index, rows.to(self._device, non_blocking=True))
+            yield Batch(pixels, self._index, rows.to(self._device, non_blocking=True))
 
     def state_dict(self) -> dict[str, Any]:
         """The images found damaged."""

@@ -14,7 +14,7 @@ from neurogaze_fast.ops import augment
 from neurogaze_fast.reference import augment_params
 
 
-class Pictures(NamedTuple):
+class Batch(NamedTuple):
     """What a loader hands to a training step: pixels before augmentation, and whose they are."""
 
     store: Tensor
@@ -47,13 +47,13 @@ class ResidentLoader:
         """(H, W) of the stored images."""
         return tuple(self.store.shape[1:3])
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Pictures]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from `start` on."""
         rows = self._order.local(epoch, start)
         if self._instead is not None:
             rows = self._instead[rows]
         for batch in rows.to(self.store.device):
-            yield Pictures(self.store, batch, batch)
+            yield Batch(self.store, batch, batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: the order follows from seed, epoch and batch."""

@@ -18,7 +18,7 @@ from neurogaze_fast.distributed import World
 from neurogaze_fast.errors import CheckpointError, DataError, Interrupted, NonFiniteError
 from neurogaze_fast.faces.loaders import open_loader
 from neurogaze_fast.faces.order import EpochOrder
-from neurogaze_fast.faces.resident import Pictures
+from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.signals import stop_on_signal
 from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.objective import TERMS, Objective
@@ -85,8 +85,8 @@ class Trainer:
     @property
     def scored_model(self) -> torch.nn.Module:
         """What is validated and kept: the weights, or their average with --ema."""
-        average = self.run_step.average
-        return self.model if average is None else average.module
+        ema = self.run_step.ema
+        return self.model if ema is None else ema.module
 
     def fit(self) -> list[dict[str, Any]]:
         """Train from the current state to the end; return one entry per epoch.
@@ -114,18 +114,18 @@ class Trainer:
         batches = self.loader.epoch(self.epoch, self.batch)
         while self.batch < len(self.order):
             asked = time.monotonic()
-            pictures = next(batches)
+            batch = next(batches)
             self._wait += time.monotonic() - asked
-            self._train_step(pictures)
+            self._train_step(batch)
             self.batch += 1
             self.step += 1
             due = time.monotonic() - saved > config.checkpoint_minutes * 60
-            looking = self.step % config.log_every == 0
-            stopping, due = self._agree(looking, self._stop.is_set(), due)
+            logging = self.step % config.log_every == 0
+            stopping, due = self._agree(logging, self._stop.is_set(), due)
             saving = due or stopping
-            # Look before saving: bad batches not yet named are not part of a checkpoint.
-            if saving or looking:
-                self._look(progress)
+            # Log before saving: a checkpoint does not hold which bad batches are still to be named.
+            if saving or logging:
+                self._log(progress)
             if saving:
                 self._seconds += time.monotonic() - started
                 started = time.monotonic()
@@ -137,15 +137,15 @@ class Trainer:
                     f"was saved. Continue with: python -m neurogaze_fast.train --resume "
                     f"{self._folder.parent}"
                 )
-        next(batches, None)  # its end, where a decoder puts its things away
-        self._look(progress)
+        next(batches, None)  # lets the decoder end the epoch and free what it holds
+        self._log(progress)
         self._seconds += time.monotonic() - started
         self._end_epoch(size, progress)
 
-    def _train_step(self, pictures: Pictures) -> None:
+    def _train_step(self, batch: Batch) -> None:
         config = self.config
         ramp = geo_ramp(self.step / self.total_steps, config.geo_start, config.geo_end)
-        self.run_step(pictures, self.step, self._rate(self.step), ramp)
+        self.run_step(batch, self.step, self._rate(self.step), ramp)
 
     def _rate(self, step: int) -> float:
         config = self.config
@@ -153,13 +153,13 @@ class Trainer:
             step, self.total_steps, peak=config.learning_rate, warmup=config.warmup
         )
 
-    def _agree(self, looking: bool, *flags: bool) -> list[bool]:
+    def _agree(self, logging: bool, *flags: bool) -> list[bool]:
         """Whether each flag is set in some process: the same answer in all of them."""
-        if self.world.size > 1 and self.device.type == "cuda" and not looking:
+        if self.world.size > 1 and self.device.type == "cuda" and not logging:
             return [False for _ in flags]  # asking would wait for the GPU
         return self.world.any(*flags, device=self.device)
 
-    def _look(self, progress: RunProgress) -> None:
+    def _log(self, progress: RunProgress) -> None:
         """The only reads from the device inside an epoch: losses, and which batches were bad."""
         steps, too_many = self.run_step.guard.read()
         for step in steps:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from neurogaze_fast.distributed import World
-from neurogaze_fast.faces.resident import Pictures
+from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.ops import augment
 from neurogaze_fast.reference import augment_params
 from neurogaze_fast.reference.augment import Augmentation
-from neurogaze_fast.student.average import WeightAverage
 from neurogaze_fast.student.config import TrainConfig
+from neurogaze_fast.student.ema import ExponentialMovingAverage
 from neurogaze_fast.student.inference import amp_dtype
 from neurogaze_fast.student.objective import TERMS, Objective, Targets
 from neurogaze_fast.student.resnet import ResNet
@@ -27,7 +27,7 @@ EAGER_STEPS = 3
 class StudentStep:
     """Augment, forward, objective, backward, clip, update; nothing is read on the host.
 
-    What changes from step to step (rows, learning rate, ramp, number) lies in tensors of fixed
+    What changes from step to step (rows, learning rate, ramp, step) lies in tensors of fixed
     address, so that the same code is run eagerly or replayed as one CUDA graph for each image size.
     """
 
@@ -56,18 +56,18 @@ class StudentStep:
         # bf16 has float32's range; only fp16 needs its gradients scaled.
         scaled = config.amp and config.amp_dtype == "fp16"
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
-        self.average = WeightAverage(model, config.ema) if config.ema > 0 else None
+        self.ema = ExponentialMovingAverage(model, config.ema) if config.ema > 0 else None
         self.guard = NonFiniteGuard(model, device)
         self.totals = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
         self.counted = torch.zeros((), dtype=torch.float64, device=device)
         self.ramp = torch.zeros((), device=device)
-        self.number = torch.zeros((), dtype=torch.int64, device=device)
+        self.step = torch.zeros((), dtype=torch.int64, device=device)
         self._params: Tensor | None = None
         self._size = config.size
         self.graphed, self.graph_reason = self._graphable()
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._eager_done: dict[int, int] = {}
-        self._inputs: Pictures | None = None
+        self._inputs: Batch | None = None
         self._stream: torch.cuda.Stream | None = None
 
     def _graphable(self) -> tuple[bool, str]:
@@ -98,76 +98,76 @@ class StudentStep:
         self._size = size
         self.model.train()
 
-    def __call__(self, pictures: Pictures, number: int, rate: float, ramp: float) -> None:
-        """Train on one batch; `number` is the step's, for naming a bad batch later."""
+    def __call__(self, batch: Batch, step: int, rate: float, ramp: float) -> None:
+        """Train on one batch; `step` is its number, for naming a bad batch later."""
         self.rate.fill_(rate)
         self.ramp.fill_(ramp)
-        self.number.fill_(number)
+        self.step.fill_(step)
         if not self.graphed:
-            self._compute(pictures)
+            self._compute(batch)
             return
-        pictures = self._static(pictures)
+        batch = self._static(batch)
         if self._size in self._graphs:
             self._graphs[self._size].replay()
         elif self._eager_done.get(self._size, 0) < EAGER_STEPS:
             self._eager_done[self._size] = self._eager_done.get(self._size, 0) + 1
-            self._aside(pictures)
+            self._on_side_stream(batch)
         else:
             graph = torch.cuda.CUDAGraph()
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
             # The warm-up's stream, and only this thread's calls: DALI and torch's pinning thread
             # may use CUDA at the same time.
             with torch.cuda.graph(
-                graph, pool=pool, stream=self._aside_stream(), capture_error_mode="thread_local"
+                graph, pool=pool, stream=self._side_stream(), capture_error_mode="thread_local"
             ):
-                self._compute(pictures)
+                self._compute(batch)
             self._graphs[self._size] = graph
             graph.replay()  # capturing only records
 
-    def _aside(self, pictures: Pictures) -> None:
+    def _on_side_stream(self, batch: Batch) -> None:
         # On a stream of its own, as capture asks of the steps before it.
-        here, aside = torch.cuda.current_stream(), self._aside_stream()
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            self._compute(pictures)
-        here.wait_stream(aside)
+        current, side = torch.cuda.current_stream(), self._side_stream()
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            self._compute(batch)
+        current.wait_stream(side)
 
-    def _aside_stream(self) -> torch.cuda.Stream:
+    def _side_stream(self) -> torch.cuda.Stream:
         if self._stream is None:
             self._stream = torch.cuda.Stream()
         return self._stream
 
-    def _static(self, pictures: Pictures) -> Pictures:
+    def _static(self, batch: Batch) -> Batch:
         """The batch in tensors of fixed address; a resident store stays where it is."""
         if self._inputs is None:
-            resident = pictures.index is pictures.rows
-            rows = pictures.rows.clone()
-            self._inputs = Pictures(
-                pictures.store if resident else pictures.store.clone(),
-                rows if resident else pictures.index.clone(),
+            resident = batch.index is batch.rows
+            rows = batch.rows.clone()
+            self._inputs = Batch(
+                batch.store if resident else batch.store.clone(),
+                rows if resident else batch.index.clone(),
                 rows,
             )
         else:
-            self._inputs.rows.copy_(pictures.rows)
-            if self._inputs.store.data_ptr() != pictures.store.data_ptr():
-                self._inputs.store.copy_(pictures.store)
+            self._inputs.rows.copy_(batch.rows)
+            if self._inputs.store.data_ptr() != batch.store.data_ptr():
+                self._inputs.store.copy_(batch.store)
         return self._inputs
 
-    def images(self, pictures: Pictures) -> Tensor:
-        """[B, channels, S, S] channels_last: what the network sees of `pictures` in this epoch."""
+    def images(self, batch: Batch) -> Tensor:
+        """[B, channels, S, S] channels_last: what the network sees of `batch` in this epoch."""
         return augment(
-            pictures.store,
-            pictures.index,
-            self._params[pictures.rows],
+            batch.store,
+            batch.index,
+            self._params[batch.rows],
             size=self._size,
             channels=self.model.channels,
             dtype=self._dtype or torch.float32,
         )
 
-    def _compute(self, pictures: Pictures) -> None:
+    def _compute(self, batch: Batch) -> None:
         self.guard.before_forward()
-        images = self.images(pictures)
-        terms = self._network(images, self._targets.rows(pictures.rows), self.ramp)
+        images = self.images(batch)
+        terms = self._network(images, self._targets.rows(batch.rows), self.ramp)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms[0]).backward()
         self.scaler.unscale_(self.optimizer)
@@ -175,13 +175,13 @@ class StudentStep:
         values = self._world.mean(terms.detach().double())
         # An fp16 overflow is the scaler's to handle: there only a non-finite loss is a bad batch.
         judged = values[0] if self.scaler.is_enabled() else norm
-        bad = self.guard.after_backward(values[0], judged, self.number)
+        bad = self.guard.after_backward(values[0], judged, self.step)
         if not self.scaler.is_enabled():
             self.optimizer.found_inf, self.optimizer.grad_scale = bad, None
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.average is not None:
-            self.average.update()
+        if self.ema is not None:
+            self.ema.update()
         self.totals += torch.where(bad > 0, 0.0, values)
         self.counted += 1 - bad
 
@@ -192,7 +192,7 @@ class StudentStep:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            "average": None if self.ema is None else self.ema.state_dict(),
             "guard": self.guard.state_dict(),
             "totals": self.totals.cpu(),
             "counted": self.counted.cpu(),
@@ -207,8 +207,8 @@ class StudentStep:
             group["lr"] = self.rate  # loading replaced it by a copy
             group["capturable"] = self.device.type == "cuda"  # the run may come from a CPU
         self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["average"])
         self.guard.load_state_dict(state["guard"])
         self.totals.copy_(state["totals"])
         self.counted.copy_(state["counted"])

@@ -99,16 +99,16 @@ class TeacherTrainer:
             self.step += 1
             due = time.monotonic() - saved > self.config.checkpoint_minutes * 60
             saving = due or self._stop.is_set()
-            # Look before saving: bad batches not yet named are not part of a checkpoint.
+            # Log before saving: a checkpoint does not hold which bad batches are still to be named.
             if saving or self.step % self.config.log_every == 0:
-                self._look(progress)
+                self._log(progress)
             if saving:
                 self._seconds += time.monotonic() - started
                 self._save()
                 started = saved = time.monotonic()
             if self._stop.is_set():
                 self._interrupt()
-        self._look(progress)
+        self._log(progress)
         self._seconds += time.monotonic() - started
         self._end_epoch(progress)
 
@@ -152,7 +152,7 @@ class TeacherTrainer:
     def _gather(self, rows: np.ndarray) -> Tensor:
         return self.store.maps.index_select(0, self._index(rows)).float()
 
-    def _look(self, progress: RunProgress) -> None:
+    def _log(self, progress: RunProgress) -> None:
         """The only reads from the device inside an epoch: losses, and which batches were bad."""
         steps, too_many = self.guard.read()
         for step in steps:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from neurogaze_fast.student.average import WeightAverage
+from neurogaze_fast.student.ema import ExponentialMovingAverage
 from tests.student.test_loop import faces, make  # noqa: F401
 
 
@@ -15,7 +15,7 @@ def small():
 
 def test_average_follows_its_definition():
     model = small()
-    average = WeightAverage(model, 0.5)
+    average = ExponentialMovingAverage(model, 0.5)
     expected = model[0].weight.detach().clone()
     for update, decay in enumerate([0.1, 2 / 11, 0.25, 4 / 13, 5 / 14, 0.4, 7 / 16, 8 / 17, 0.5]):
         with torch.no_grad():
@@ -32,7 +32,7 @@ def test_average_follows_its_definition():
 
 def test_average_is_taken_up_again_where_it_was():
     model = small()
-    average, other = WeightAverage(model, 0.9), WeightAverage(model, 0.9)
+    average, other = ExponentialMovingAverage(model, 0.9), ExponentialMovingAverage(model, 0.9)
     for _ in range(3):
         with torch.no_grad():
             model[0].weight += 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class WeightAverage:
+class ExponentialMovingAverage:
     """A second model whose weights follow the trained one's slowly.
 
     The decay starts small, min(decay, (1 + n) / (10 + n)) after n updates, so that a short run's
