@@ -4,7 +4,6 @@ import dataclasses
 import inspect
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,6 +17,7 @@ from neurogaze_fast.deploy.vision.config import PredictConfig
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.evaluation.config import EvaluateConfig
 from neurogaze_fast.student.config import RECIPES, TrainConfig, train_config_from_json
+from tests.helpers import run_and_measure
 
 COMMANDS = {
     "train": TrainConfig,
@@ -108,11 +108,13 @@ def test_help_is_instant_and_loads_neither_torch_nor_plots():
     )
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - started)
-        assert done.stdout.splitlines()[-1] == "[]"
-        assert "--learning-rate" in done.stdout
+        done, used = run_and_measure([sys.executable, "-c", code])
+        assert done.splitlines()[-1] == "[]"
+        assert "--learning-rate" in done
+        seconds.append(used)
+        if used < 0.5:
+            break
+    # Of the processor, not of the clock: other processes must not decide this.
     assert min(seconds) < 0.5
 
 
