@@ -1,13 +1,12 @@
 """Small face sets in the real formats, and the rule for tests that need a GPU."""
 
-import csv
 import os
 
 import numpy as np
 import pytest
 
-from neurogaze_fast.faces.ferplus import VOTE_COLUMNS
 from neurogaze_fast.faces.synthetic import draw_faces
+from tests.helpers import write_set
 
 # Tests that run side by side share the processor. Read once, when torch is imported.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
@@ -29,22 +28,6 @@ def pytest_collection_modifyitems(config, items):
     if gpu:
         config.hook.pytest_deselected(items=gpu)
         items[:] = [item for item in items if not item.get_closest_marker("gpu")]
-
-
-def write_set(folder, images, votes, usage, names=None):
-    """Write fer2013.csv and fer2013new.csv as the two sources publish them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = names or [f"fer{i:07d}.png" for i in range(len(images))]
-    with open(folder / "fer2013.csv", "w", newline="") as file:
-        file.write("emotion,pixels,Usage\n")
-        for image, use in zip(images, usage, strict=True):
-            file.write(f"6,{' '.join(map(str, image.ravel()))},{use}\n")
-    with open(folder / "fer2013new.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["Usage", "Image name", *VOTE_COLUMNS])
-        for use, name, row in zip(usage, names, votes, strict=True):
-            writer.writerow([use, name, *map(int, row)])
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,7 @@ from neurogaze_fast import evaluate as evaluate_command
 from neurogaze_fast import train as train_command
 from neurogaze_fast.artifacts import manifest_path, verified_open, write_artifact
 from neurogaze_fast.prototypes.bank import demo_bank
-from tests.conftest import write_set
-
-QUICK = ["--epochs", "2", "--size", "16", "--batch-size", "16", "--amp"]
+from tests.helpers import QUICK, write_set
 
 
 def files(folder):

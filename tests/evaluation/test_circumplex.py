@@ -7,7 +7,7 @@ from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.evaluation.calibration import Scaling, calibration, probabilities
 from neurogaze_fast.evaluation.circumplex import expected_va, va_scores
 from neurogaze_fast.evaluation.score_plots import EMOTION_STYLE, plot_circumplex, plot_reliability
-from tests.evaluation.test_plots import is_picture
+from tests.helpers import is_picture
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -14,7 +14,7 @@ from neurogaze_fast.evaluation import evaluate_set, run_record
 from neurogaze_fast.evaluation.config import EvaluateConfig
 from neurogaze_fast.evaluation.training_images import TrainingImages, hashed, save_training_images
 from neurogaze_fast.faces.faceset import FaceSet, FaceSplit
-from tests.conftest import write_set
+from tests.helpers import write_set
 
 FILES = {
     "metrics.json", "report.html", "confusion.png", "reliability.png", "circumplex.png",

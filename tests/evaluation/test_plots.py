@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.evaluation.metrics import confusion
 from neurogaze_fast.evaluation.plots import LOSS_STYLE, plot_bank, plot_confusion, plot_curves
 from neurogaze_fast.student.objective import TERMS
+from tests.helpers import is_picture
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -37,14 +37,6 @@ def history_of(epochs):
         }
         for epoch in range(1, epochs + 1)
     ]
-
-
-def is_picture(path, least=400):
-    """A PNG of a readable size that is not one flat colour."""
-    with Image.open(path) as image:
-        image.load()
-        spread = np.asarray(image.convert("L")).std()
-        return image.format == "PNG" and min(image.size) >= least and spread > 5
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 40])

@@ -14,7 +14,7 @@ from neurogaze_fast.evaluation.fingerprint import SWITCHES, code_commit
 from neurogaze_fast.evaluation.metrics import split_scores
 from neurogaze_fast.evaluation.verify import compare_scores, verify_run
 from neurogaze_fast.prototypes.bank import demo_bank
-from tests.conftest import write_set
+from tests.helpers import write_set
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.ferplus import FOLDERS, VOTE_COLUMNS, read_ferplus, read_votes
-from tests.conftest import write_set
+from tests.helpers import write_set
 
 
 def replace_line(path, row, line):

@@ -9,7 +9,7 @@ from neurogaze_fast import reference
 from neurogaze_fast.errors import OperatorError
 from neurogaze_fast.ops.augment import augment
 from neurogaze_fast.reference.augment import PARAMS
-from tests.ops.test_augment import assert_same, in_float64, make, native
+from tests.ops.augment_cases import assert_same, in_float64, make, native
 
 COLUMNS = ["a00", "a01", "a02", "a10", "a11", "a12", "x0", "y0", "x1", "y1", "gain", "bias"]
 IDENTITY = [1.0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]

@@ -17,19 +17,18 @@ from tests.ops.exactness import LOGIT, PROTO, logit_inputs, proto_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = [(17, 33, 5, 8), (40, 96, 33, 8), (9, 20, 64, 3)]
-RUN = """
+RUN = f"""
 import json, torch
 from neurogaze_fast.ops import _library
 from tests.ops.exactness import LOGIT, PROTO, logit_inputs, proto_inputs
-from tests.ops.test_library import SHAPES
 results = []
-for shape in SHAPES:
+for shape in {SHAPES}:
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         for operator in (PROTO, LOGIT):
             size = shape if operator is PROTO else (shape[0], shape[3])
             values, gradient = operator.run(operator.native, operator.inputs(size, dtype), size)
             results.append([*map(float, values), *gradient.double().flatten().tolist()])
-print(json.dumps({"status": _library.status("cpu"), "results": results}))
+print(json.dumps({{"status": _library.status("cpu"), "results": results}}))
 """
 
 

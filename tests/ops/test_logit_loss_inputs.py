@@ -5,9 +5,7 @@ import torch
 
 from neurogaze_fast import ops, reference
 from neurogaze_fast.errors import OperatorError
-from tests.ops.exactness import LOGIT_OPTIONS, logit_inputs
-from tests.ops.outcomes import assert_same_outcome, outcome
-from tests.ops.test_proto_geo_loss_inputs import (
+from tests.ops.changes import (
     cast,
     every,
     filled,
@@ -18,6 +16,8 @@ from tests.ops.test_proto_geo_loss_inputs import (
     strided,
     transposed,
 )
+from tests.ops.exactness import LOGIT_OPTIONS, logit_inputs
+from tests.ops.outcomes import assert_same_outcome, outcome
 
 B, C = 19, 8
 NAN, INF = float("nan"), float("inf")

@@ -6,6 +6,17 @@ import torch
 
 from neurogaze_fast import ops, reference
 from neurogaze_fast.errors import OperatorError
+from tests.ops.changes import (
+    cast,
+    every,
+    filled,
+    mapped,
+    option,
+    several,
+    shifted,
+    strided,
+    transposed,
+)
 from tests.ops.exactness import PROTO_OPTIONS, proto_inputs
 from tests.ops.outcomes import assert_same_outcome, outcome
 
@@ -20,36 +31,6 @@ def base(dtype=torch.float32, shape=(B, D, K, 8)):
     return tensors | PROTO_OPTIONS
 
 
-def filled(name, value, where=...):
-    def change(arguments):
-        tensor = arguments[name].clone()
-        tensor[where] = value
-        return {name: tensor}
-
-    return change
-
-
-def mapped(name, function):
-    return lambda arguments: {name: function(arguments[name])}
-
-
-def option(**values):
-    return lambda arguments: values
-
-
-def cast(**dtypes):
-    return lambda arguments: {name: arguments[name].to(dtype) for name, dtype in dtypes.items()}
-
-
-def several(*changes):
-    def change(arguments):
-        for one in changes:
-            arguments = arguments | one(arguments)
-        return arguments
-
-    return change
-
-
 def labels(*values, dtype=torch.int64):
     return lambda arguments: {"labels": torch.tensor(values, dtype=dtype)}
 
@@ -57,23 +38,6 @@ def labels(*values, dtype=torch.int64):
 def resized(**shape):
     sizes = {"batch": B, "width": D, "cells": K} | shape
     return lambda arguments: base(shape=(*sizes.values(), 8))
-
-
-def shifted(tensor):
-    """The same values one element into a buffer: the address is no multiple of 16."""
-    return torch.cat([tensor.flatten()[:1], tensor.flatten()])[1:].view(tensor.shape)
-
-
-def strided(tensor):
-    return tensor.repeat_interleave(2, -1)[..., ::2]
-
-
-def transposed(tensor):
-    return tensor.T.contiguous().T
-
-
-def every(function, names=NAMES):
-    return lambda arguments: {name: function(arguments[name]) for name in names}
 
 
 VALUES = {
@@ -152,14 +116,14 @@ VALUES = {
     "margin 3": option(margin=3.0),
     "margin negative": option(margin=-1.0),
     "transposed": every(transposed, NAMES[:3]),
-    "strided": every(strided),
+    "strided": every(strided, NAMES),
     "features expanded": mapped("features", lambda x: x[:, :1].expand(B, D)),
     "features of a wider tensor": mapped("features", lambda x: torch.cat([x, x], 1)[:, :D]),
     "every second row": several(
         resized(batch=2 * B), every(lambda x: x[::2], ("features", "target_cells", "labels"))
     ),
     "backwards": every(lambda x: x.flip(0), ("features", "target_cells", "labels")),
-    "misaligned": every(shifted),
+    "misaligned": every(shifted, NAMES),
     "misaligned, wide": several(
         resized(width=64, cells=32), every(shifted, ("features", "prototypes"))
     ),

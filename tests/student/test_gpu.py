@@ -7,7 +7,7 @@ import torch
 from neurogaze_fast.student.inference import predict_logits
 from neurogaze_fast.student.resnet import ResNet
 from neurogaze_fast.train import parse, train
-from tests.test_commands import QUICK
+from tests.helpers import QUICK
 
 pytestmark = pytest.mark.gpu
 

@@ -8,16 +8,7 @@ import torch
 
 from neurogaze_fast.errors import OperatorError
 from neurogaze_fast.teacher.losses import ccc, consistency, consistency_ramp, supervised_terms
-
-
-def slow_ccc(p, t):
-    """Lin 1989, one value at a time."""
-    n = len(p)
-    mean_p, mean_t = math.fsum(p) / n, math.fsum(t) / n
-    var_p = math.fsum((x - mean_p) ** 2 for x in p) / n
-    var_t = math.fsum((x - mean_t) ** 2 for x in t) / n
-    cov = math.fsum((x - mean_p) * (y - mean_t) for x, y in zip(p, t, strict=True)) / n
-    return 2 * cov / (var_p + var_t + (mean_p - mean_t) ** 2)
+from tests.teacher.helpers import slow_ccc
 
 
 @pytest.mark.parametrize("n", [2, 3, 50, 400])

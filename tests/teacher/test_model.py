@@ -8,7 +8,7 @@ from neurogaze_fast.artifacts import manifest_path, verified_open, write_artifac
 from neurogaze_fast.errors import CheckpointError, OperatorError
 from neurogaze_fast.teacher.model import TeacherNet, embed, load_teacher, save_teacher, teacher_path
 from neurogaze_fast.teacher.views import Augmentation, Batches, ResidentMaps, step_generator, view
-from tests.teacher.conftest import CPU
+from tests.teacher.helpers import CPU
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 13), (32, 32), (64, 64)])

@@ -9,8 +9,8 @@ from neurogaze_fast.prototypes.build import build_bank
 from neurogaze_fast.prototypes.plots import plot_coverage, plot_topomaps
 from neurogaze_fast.teacher.plots import plot_scores, plot_teacher_curves
 from neurogaze_fast.teacher.scores import bootstrap
-from tests.evaluation.test_plots import is_picture
-from tests.teacher.conftest import map_set
+from tests.helpers import is_picture
+from tests.teacher.helpers import map_set
 
 pytestmark = pytest.mark.filterwarnings("error")
 

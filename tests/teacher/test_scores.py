@@ -7,8 +7,7 @@ from sklearn.metrics import r2_score
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.teacher.baselines import ALPHAS, mean_prediction, ridge_prediction
 from neurogaze_fast.teacher.scores import bootstrap, scores, trial_means
-from tests.teacher.conftest import map_set
-from tests.teacher.test_losses import slow_ccc
+from tests.teacher.helpers import map_set, slow_ccc
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from neurogaze_fast.teacher.splits import (
     split_subjects,
     subject_folds,
 )
-from tests.teacher.conftest import map_set
+from tests.teacher.helpers import map_set
 
 DREAMER = [f"dreamer-{i:02d}" for i in range(1, 24)]
 

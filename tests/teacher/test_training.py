@@ -14,7 +14,7 @@ from neurogaze_fast.teacher.splits import rows_for
 from neurogaze_fast.teacher.training import TeacherTrainer
 from neurogaze_fast.teacher.views import ResidentMaps
 from neurogaze_fast.training.checkpoint import newest_checkpoint
-from tests.teacher.conftest import CPU, map_set, quick, silent
+from tests.teacher.helpers import CPU, map_set, quick, silent
 
 
 class StopAfter(threading.Event):

@@ -23,7 +23,7 @@ from neurogaze_fast.prototypes.bank import PrototypeBank
 from neurogaze_fast.prototypes.config import BuildPrototypesConfig
 from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.model import load_teacher
-from tests.teacher.conftest import map_set, maps_folder, planted  # noqa: F401 (fixtures)
+from tests.teacher.helpers import map_set
 
 QUICK = "--epochs 8 --batch-size 32 --width 16 --learning-rate 3e-3 --threads 1".split()
 
@@ -42,7 +42,7 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def teacher(maps_folder, tmp_path_factory):  # noqa: F811
+def teacher(maps_folder, tmp_path_factory):
     """A finished teacher with three folds."""
     folder = tmp_path_factory.mktemp("runs") / "teacher"
     teacher_command.main([str(maps_folder), *QUICK, "--folds", "3", "--out", str(folder)])
@@ -141,7 +141,7 @@ def test_scores_beat_the_mean_on_a_planted_signal(teacher):
             assert pooled["mean"][target]["ccc"]["value"] < 0.1
 
 
-def test_provenance_names_maps_split_options_and_scores(teacher, planted):  # noqa: F811
+def test_provenance_names_maps_split_options_and_scores(teacher, planted):
     _, facts = load_teacher(teacher)
     split = facts["split"]
     assert sorted(split["train"] + split["valid"]) == list(planted.subjects[:6])
@@ -152,7 +152,7 @@ def test_provenance_names_maps_split_options_and_scores(teacher, planted):  # no
     assert "pooled" in facts["scores"]
 
 
-def test_existing_folder_is_left_alone(teacher, maps_folder, capsys):  # noqa: F811
+def test_existing_folder_is_left_alone(teacher, maps_folder, capsys):
     before = {p: p.read_bytes() for p in teacher.rglob("*") if p.is_file()}
     argv = [str(maps_folder), *QUICK, "--out", str(teacher)]
     assert "exists and was left alone" in refused(capsys, teacher_command.main, argv)
@@ -160,7 +160,7 @@ def test_existing_folder_is_left_alone(teacher, maps_folder, capsys):  # noqa: F
     assert before == {p: p.read_bytes() for p in teacher.rglob("*") if p.is_file()}
 
 
-def test_altered_maps_are_refused(maps_folder, tmp_path, capsys):  # noqa: F811
+def test_altered_maps_are_refused(maps_folder, tmp_path, capsys):
     altered = shutil.copytree(maps_folder, tmp_path / "maps")
     shard = next(altered.glob("*.safetensors"))
     data = bytearray(shard.read_bytes())
@@ -190,7 +190,7 @@ def launch(argv, cwd):
 
 def test_sigterm_exits_143_and_resumes_to_the_same_teacher(
     teacher,
-    maps_folder,  # noqa: F811
+    maps_folder,
     tmp_path,
     capsys,
 ):
@@ -224,7 +224,7 @@ def test_sigterm_exits_143_and_resumes_to_the_same_teacher(
 # --- build_prototypes -----------------------------------------------------------------------------
 
 
-def test_bank_of_validation_windows(copied, planted, capsys):  # noqa: F811
+def test_bank_of_validation_windows(copied, planted, capsys):
     build_command.main([str(copied), "--npz", str(copied / "paper.npz")])
     printed = capsys.readouterr().out
     bank = PrototypeBank.load(copied / "bank.safetensors", width=16, grid=5)
