@@ -11,11 +11,11 @@ import torch
 from neurogaze_fast import evaluate as evaluate_command
 from neurogaze_fast.ablation.results import collect
 from neurogaze_fast.artifacts import read_manifest, write_artifact
-from neurogaze_fast.config import TrainConfig, train_config_from_json
 from neurogaze_fast.eeg.maps import MapSet
 from neurogaze_fast.evaluation.verify import verify_run
 from neurogaze_fast.faces.load import load_faces
 from neurogaze_fast.prototypes.bank import PrototypeBank
+from neurogaze_fast.student.config import TrainConfig, train_config_from_json
 from neurogaze_fast.student.resnet import ResNet
 from neurogaze_fast.teacher.config import TrainTeacherConfig, teacher_config_from_json
 from neurogaze_fast.teacher.model import TeacherNet, load_teacher
