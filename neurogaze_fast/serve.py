@@ -99,7 +99,7 @@ def open_service(config: ServeConfig, console: Console) -> Service:
         strict=config.strict,
     )
     console.print(f"Model: {path}\nEngine: {engine.detail}", markup=False, highlight=False)
-    for text in getattr(engine, "passed_over", ()):
+    for text in engine.passed_over:
         console.print(f"  not used: {text}", markup=False, highlight=False)
     if engine.synthetic:
         console.print(SYNTHETIC, style="bold white on red", markup=False)

@@ -12,10 +12,13 @@ import numpy as np
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, NeurogazeError
 
+Outputs = tuple[np.ndarray, np.ndarray]
+"""probabilities float32 [N, 8], in the emotions' order, and valence_arousal float32 [N, 2]."""
 INPUT = "images"
 OUTPUTS = ("probabilities", "valence_arousal")
 MAX_BATCH = 256
-"""Faces computed at a time; more are cut into such pieces, so that memory stays bounded."""
+"""Faces computed at a time: `Engine.run` cuts larger batches, so that memory stays bounded. Nobody
+else needs to."""
 
 
 class EngineError(NeurogazeError):
@@ -30,29 +33,35 @@ def missing(package: str, extra: str) -> ConfigError:
     )
 
 
-class BaseEngine(ABC):
-    """An engine that computes probabilities and valence/arousal of faces of one size.
+class Engine(ABC):
+    """Computes probabilities and valence/arousal of faces of one size; what `open_engine` returns.
 
     Threads may share it: calls wait for one another.
     """
 
     name: str
-    """One of engine.ENGINES."""
+    """One of open.ENGINES."""
     detail: str
     """For people: versions, device, precision, threads."""
+    input_size: int
+    """S: faces are S x S."""
+    synthetic: bool
+    """The model was trained on drawn faces."""
+    passed_over: list[str]
+    """What was tried or doubted before this engine was taken, and why, for people."""
 
     def __init__(self, input_size: int, synthetic: bool) -> None:
-        """`input_size`: S; `synthetic`: the model was trained on drawn faces."""
         self.input_size, self.synthetic = input_size, synthetic
         self.passed_over: list[str] = []
         self._lock = threading.Lock()
         self._open = True
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [N, S, S, 3] RGB -> (probabilities float32 [N, 8], valence_arousal [N, 2]).
+    def run(self, images: np.ndarray) -> Outputs:
+        """uint8 [N, S, S, 3] RGB -> probabilities and valence/arousal, N of any size.
 
         Raises:
-            EngineError: other shapes or dtypes, a closed engine, or an answer that is not finite.
+            EngineError: other shapes or dtypes, a closed engine, or an answer of another shape or
+                that is not finite.
         """
         size = self.input_size
         if (
@@ -72,7 +81,7 @@ class BaseEngine(ABC):
             if not self._open:
                 raise EngineError("The engine was closed. Open another one.")
             for start in range(0, len(images), MAX_BATCH):
-                parts.append(self._infer(images[start : start + MAX_BATCH]))  # noqa: PERF401
+                parts.append(self._checked(images[start : start + MAX_BATCH]))  # noqa: PERF401
         probabilities, affect = (np.concatenate(part) for part in zip(*parts, strict=True))
         rows = np.flatnonzero(~np.isfinite(np.hstack((probabilities, affect))).all(1))
         if len(rows):
@@ -80,6 +89,16 @@ class BaseEngine(ABC):
                 f"{self.detail} gave answers that are not finite for {len(rows)} of {len(images)} "
                 f"faces (the first is number {rows[0]}). Export another precision: fp32 always "
                 "holds the values that training saw."
+            )
+        return probabilities, affect
+
+    def _checked(self, images: np.ndarray) -> Outputs:
+        probabilities, affect = self._infer(images)
+        count = len(images)
+        if probabilities.shape != (count, len(EMOTIONS)) or affect.shape != (count, 2):
+            raise EngineError(
+                f"{self.detail} gave answers of shapes {list(probabilities.shape)} and "
+                f"{list(affect.shape)} for {count} faces. Use another --engine."
             )
         return probabilities, affect
 
@@ -91,7 +110,7 @@ class BaseEngine(ABC):
                 self._free()
 
     @abstractmethod
-    def _infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, images: np.ndarray) -> Outputs:
         """The answers for 1 to MAX_BATCH faces, as arrays of their own."""
 
     @abstractmethod

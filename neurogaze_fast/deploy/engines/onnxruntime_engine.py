@@ -7,15 +7,16 @@ import numpy as np
 from neurogaze_fast.deploy.engines.base import (
     INPUT,
     OUTPUTS,
-    BaseEngine,
+    Engine,
     EngineError,
+    Outputs,
     import_library,
     shown_threads,
 )
 from neurogaze_fast.deploy.engines.onnx_safety import OpenedGraph
 
 
-class OnnxRuntimeEngine(BaseEngine):
+class OnnxRuntimeEngine(Engine):
     """An exported graph on ONNX Runtime's CPU provider."""
 
     name = "onnxruntime"
@@ -46,7 +47,7 @@ class OnnxRuntimeEngine(BaseEngine):
             f"ONNX Runtime {ort.__version__}, CPU, {graph.precision}, {shown_threads(threads)}"
         )
 
-    def _infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, images: np.ndarray) -> Outputs:
         return tuple(self._session.run(list(OUTPUTS), {INPUT: images}))
 
     def _free(self) -> None:

@@ -7,12 +7,10 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from neurogaze_fast.artifacts import read_manifest
-from neurogaze_fast.deploy.engines.base import EngineError
+from neurogaze_fast.deploy.engines.base import Engine, EngineError
 from neurogaze_fast.deploy.engines.onnx_safety import (
     PRECISIONS,
     OpenedGraph,
@@ -25,22 +23,6 @@ from neurogaze_fast.student.model_file import MODEL_FILE, model_path
 ENGINES = ("onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch")
 """`onnx` only names the export; `torch` runs the checkpoint itself and needs no export."""
 EXPORT_FOLDER = "export"
-
-
-class Engine(Protocol):
-    """What :func:`open_engine` returns; see deploy.base.BaseEngine."""
-
-    name: str
-    detail: str
-    input_size: int
-    synthetic: bool
-    passed_over: list[str]
-
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [N, S, S, 3] RGB -> (float32 [N, 8], float32 [N, 2]); threads may share it."""
-
-    def close(self) -> None:
-        """Free what it holds."""
 
 
 @dataclass(frozen=True)

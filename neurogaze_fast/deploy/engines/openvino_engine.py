@@ -9,15 +9,16 @@ import numpy as np
 
 from neurogaze_fast.deploy.engines.base import (
     OUTPUTS,
-    BaseEngine,
+    Engine,
     EngineError,
+    Outputs,
     import_library,
     shown_threads,
 )
 from neurogaze_fast.deploy.engines.onnx_safety import OpenedGraph
 
 
-class OpenVinoEngine(BaseEngine):
+class OpenVinoEngine(Engine):
     """An exported graph on OpenVINO's CPU device.
 
     One face takes a graph of its own with a fixed shape: a dynamic one plans its memory at each
@@ -73,7 +74,7 @@ class OpenVinoEngine(BaseEngine):
             model.reshape([faces, self.input_size, self.input_size, 3])
         return _core().compile_model(model, "CPU", self._settings).create_infer_request()
 
-    def _infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, images: np.ndarray) -> Outputs:
         request = self._many
         if len(images) == 1:
             if self._one is None:

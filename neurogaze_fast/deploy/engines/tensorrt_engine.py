@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogaze_fast.deploy.engines.base import INPUT, MAX_BATCH, OUTPUTS, BaseEngine, EngineError
+from neurogaze_fast.deploy.engines.base import (
+    INPUT,
+    MAX_BATCH,
+    OUTPUTS,
+    Engine,
+    EngineError,
+    Outputs,
+)
 from neurogaze_fast.deploy.engines.onnx_safety import OpenedGraph
 from neurogaze_fast.deploy.engines.tensorrt_build import (
     PROFILES,
@@ -37,7 +44,7 @@ class _Lane(NamedTuple):
     """The execution context and device buffers, which must outlive the graph."""
 
 
-class TensorRTEngine(BaseEngine):
+class TensorRTEngine(Engine):
     """An exported graph built for this GPU, on a stream of its own."""
 
     def __init__(self, trt: Library, graph: OpenedGraph) -> None:
@@ -131,7 +138,7 @@ class TensorRTEngine(BaseEngine):
             step()
         return _Lane(staged, answers, graph, (context, pixels, found))
 
-    def _infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, images: np.ndarray) -> Outputs:
         count = len(images)
         lane = self._lanes[next(batch for batch in BATCHES if batch >= count)]
         lane.staged.numpy()[:count] = images  # rows above stay what they were; nobody reads them

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from neurogaze_fast.deploy.engines.base import BaseEngine, EngineError, shown_threads
+from neurogaze_fast.deploy.engines.base import Engine, EngineError, Outputs, shown_threads
 from neurogaze_fast.deploy.engines.graph import DTYPES, FaceGraph
 from neurogaze_fast.device import pick_device
 from neurogaze_fast.student.inference import load_model
 
 
-class TorchEngine(BaseEngine):
+class TorchEngine(Engine):
     """A student with its BatchNorm folded, channels_last, in inference mode."""
 
     name = "torch"
@@ -61,7 +61,7 @@ class TorchEngine(BaseEngine):
             f", {count}" if where.type == "cpu" else ""
         )
 
-    def _infer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, images: np.ndarray) -> Outputs:
         # A copy where the caller's array is read-only: torch cannot hold such memory.
         batch = torch.from_numpy(images if images.flags.writeable else images.copy())
         with torch.inference_mode():

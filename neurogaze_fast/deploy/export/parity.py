@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurogaze_fast.deploy.engines.open import Engine
+from neurogaze_fast.deploy.engines.base import Engine
 from neurogaze_fast.deploy.predictor import prepare_face
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError, NeurogazeError

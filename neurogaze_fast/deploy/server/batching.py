@@ -18,7 +18,8 @@ from typing import Protocol
 
 import numpy as np
 
-from neurogaze_fast.deploy.server.engine_thread import EngineThread, Outputs, RunsBatches, is_sticky
+from neurogaze_fast.deploy.engines.base import Engine, Outputs
+from neurogaze_fast.deploy.server.engine_thread import EngineThread, is_sticky
 from neurogaze_fast.deploy.server.http_errors import RequestError
 from neurogaze_fast.emotions import EMOTIONS
 
@@ -57,7 +58,7 @@ class Batcher:
 
     def __init__(
         self,
-        engine: RunsBatches,
+        engine: Engine,
         watcher: Watcher,
         *,
         max_batch: int,

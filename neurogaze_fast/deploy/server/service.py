@@ -13,11 +13,11 @@ import numpy as np
 from aiohttp import web
 
 from neurogaze_fast import __version__
+from neurogaze_fast.deploy.engines.base import Engine
 from neurogaze_fast.deploy.server import inference_protocol as protocol
 from neurogaze_fast.deploy.server.auth import check_caller
 from neurogaze_fast.deploy.server.batching import Batcher
 from neurogaze_fast.deploy.server.config import ServeConfig
-from neurogaze_fast.deploy.server.engine_thread import RunsBatches
 from neurogaze_fast.deploy.server.http_errors import RequestError, malformed
 from neurogaze_fast.deploy.server.http_limits import PLAIN, BodyReader, Limits, error_response
 from neurogaze_fast.deploy.server.metrics import CONTENT_TYPE, Metrics
@@ -41,16 +41,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class ServedEngine(RunsBatches, Protocol):
-    """What is needed of an engine here."""
-
-    name: str
-    detail: str
-    synthetic: bool
-
-    def close(self) -> None: ...
-
-
 class Faces(Protocol):
     """What finds faces and cuts them out, where that is installed."""
 
@@ -64,7 +54,7 @@ class Service:
 
     def __init__(
         self,
-        engine: ServedEngine,
+        engine: Engine,
         config: ServeConfig,
         *,
         prepare: Callable[[np.ndarray, int], np.ndarray],

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
+from neurogaze_fast.deploy.engines.base import Engine
 from neurogaze_fast.deploy.server.config import ServeConfig
 from neurogaze_fast.deploy.server.http_limits import Limits
 from neurogaze_fast.deploy.server.lifecycle import serve_until
@@ -20,24 +21,21 @@ from neurogaze_fast.deploy.server.service import Service
 SIZE = 8
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Probability of the class `mean grey // 32` is 1; records the sizes of its batches."""
 
     name = "fake"
     detail = "fake 1.0, CPU"
-    input_size = SIZE
-    synthetic = True
 
     def __init__(self, delay_s=0.0):
-        self._lock = threading.Lock()
+        super().__init__(SIZE, synthetic=True)
         self.delay_s = delay_s
         self.error = None
         self.batches = []
 
-    def run(self, images):
+    def _infer(self, images):
         self.batches.append(len(images))
-        with self._lock:
-            time.sleep(self.delay_s)
+        time.sleep(self.delay_s)
         if self.error is not None:
             raise self.error
         probabilities = np.zeros((len(images), 8), np.float32)
@@ -45,10 +43,8 @@ class FakeEngine:
         probabilities[np.arange(len(images)), (means // 32).astype(int)] = 1
         return probabilities, np.stack([means / 255, -means / 255], axis=1).astype(np.float32)
 
-    def close(self):
-        """Waits for what is being computed, as the real ones do."""
-        with self._lock:
-            self.batches.append("closed")
+    def _free(self):
+        self.batches.append("closed")
 
 
 def prepare(image, size):

@@ -227,8 +227,8 @@ def test_outputs_that_make_no_sense_are_a_failure(wrong):
     class Odd(FakeEngine):
         odd = False
 
-        def run(self, images):
-            probabilities, points = super().run(images)
+        def _infer(self, images):
+            probabilities, points = super()._infer(images)
             if self.odd and wrong == "nan":
                 probabilities[:] = np.nan
             return (probabilities[:, : 7 if self.odd and wrong == "shape" else 8], points)
