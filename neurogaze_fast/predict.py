@@ -12,7 +12,7 @@ from neurogaze_fast.errors import DataError, run_command
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neurogaze_fast.deploy.predictor import Predictor
+    from neurogaze_fast.deploy.engines.base import Engine
     from neurogaze_fast.deploy.vision.camera import Camera
     from neurogaze_fast.deploy.vision.detect import Detector
     from neurogaze_fast.deploy.vision.files import Summary
@@ -43,10 +43,10 @@ def parse(argv: Sequence[str] | None = None) -> PredictConfig:
 def predict(
     config: PredictConfig,
     *,
-    predictor: Predictor | None = None,
+    engine: Engine | None = None,
     detector: Detector | None = None,
 ) -> Summary:
-    """Do what the options say; a predictor and a detector of the caller's are used if given.
+    """Do what the options say; an engine and a detector of the caller's are used if given.
 
     Raises:
         DataError: nothing could be read.
@@ -71,19 +71,18 @@ def predict(
         for given, kind in ((config.csv, "csv"), (config.json, "json"))
     )
     refuse_overwriting(inputs, out, [path for path in (csv, json) if path], config.model)
-    predictor = predictor or open_predictor(config)
+    engine = engine or open_model(config)
     if config.detect:
         detector = detector or CenterFace(threads=config.threads)
     else:
         detector = None
-    engine = predictor.engine
     say(console, f"{engine.detail}; faces: {detector.detail if detector else 'as given'}")
     for reason in engine.passed_over:
         say(console, f"Passed over: {reason}")
     if engine.synthetic:
         console.print(f"[bold white on red] WARNING [/] [bold red]{DRAWN}[/]", highlight=False)
     analyser = Analyser(
-        predictor, detector,
+        engine, detector,
         margin=config.margin, min_face=config.min_face, max_faces=config.max_faces,
     )  # fmt: skip
     about = {
@@ -112,13 +111,11 @@ def predict(
     return summary
 
 
-def open_predictor(config: PredictConfig) -> Predictor:
+def open_model(config: PredictConfig) -> Engine:
     """The model that was named, or the newest run's."""
-    from neurogaze_fast.deploy.engines.open import newest_run
-    from neurogaze_fast.deploy.predictor import Predictor
+    from neurogaze_fast.deploy.engines.open import newest_run, open_engine
 
-    model = config.model or newest_run()
-    return Predictor(model, config.engine, threads=config.threads)
+    return open_engine(config.model or newest_run(), config.engine, threads=config.threads)
 
 
 def _watch(config: PredictConfig, camera: Camera, analyser: Any, results: Any, summary: Summary,

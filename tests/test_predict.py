@@ -18,12 +18,12 @@ from neurogaze_fast.deploy.vision.video import VideoReader, VideoWriter
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.faces.synthetic import draw_faces
-from tests.deploy.vision.fakes import BrightnessPredictor, FixedDetector
+from tests.deploy.vision.fakes import BrightnessEngine, FixedDetector
 
 
-def run(*words, predictor=None, detector=None):
+def run(*words, engine=None, detector=None):
     config = command.parse([str(word) for word in words])
-    return command.predict(config, predictor=predictor or BrightnessPredictor(), detector=detector)
+    return command.predict(config, engine=engine or BrightnessEngine(), detector=detector)
 
 
 def table(path):
@@ -43,9 +43,9 @@ def demo(tmp_path):
 
 def test_crops_without_detection(demo, tmp_path, capsys):
     folder, images = demo
-    predictor = BrightnessPredictor(48)
-    summary = run(folder, "--no-detect", "--out", tmp_path / "out", predictor=predictor)
-    assert predictor.batches == [10]  # together, not one by one
+    engine = BrightnessEngine(48)
+    summary = run(folder, "--no-detect", "--out", tmp_path / "out", engine=engine)
+    assert engine.batches == [10]  # together, not one by one
     assert (summary.pictures, summary.faces, summary.without_face) == (10, 10, 0)
     rows = table(tmp_path / "out/results.csv")
     assert tuple(rows[0]) == COLUMNS
@@ -184,15 +184,15 @@ def test_names_that_are_no_utf8_are_shown_and_written(tmp_path, capsys, monkeypa
 
 
 def test_a_failure_before_the_first_row_keeps_earlier_results(demo, tmp_path):
-    class Broken(BrightnessPredictor):
-        def probabilities(self, faces):
+    class Broken(BrightnessEngine):
+        def _infer(self, faces):
             raise DataError("broken")
 
     out = tmp_path / "out"
     run(demo[0], "--no-detect", "--out", out)
     before = (out / "results.csv").read_bytes(), (out / "results.json").read_bytes()
     with pytest.raises(DataError, match="broken"):
-        run(demo[0], "--no-detect", "--out", out, predictor=Broken())
+        run(demo[0], "--no-detect", "--out", out, engine=Broken())
     assert ((out / "results.csv").read_bytes(), (out / "results.json").read_bytes()) == before
     assert not list(out.glob("*.part"))
 
@@ -213,8 +213,8 @@ def test_a_video_keeps_its_frames_and_every_nth_is_looked_at(tmp_path):
 
 
 def test_drawn_faces_make_a_loud_warning(demo, tmp_path, capsys):
-    predictor = BrightnessPredictor(synthetic=True)
-    run(demo[0] / "0.png", "--no-detect", "--out", tmp_path / "out", predictor=predictor)
+    engine = BrightnessEngine(synthetic=True)
+    run(demo[0] / "0.png", "--no-detect", "--out", tmp_path / "out", engine=engine)
     printed = " ".join(capsys.readouterr().out.split())
     assert "WARNING This model was trained on DRAWN demo faces." in printed
     assert json.loads((tmp_path / "out/results.json").read_text())["about"]["synthetic"] is True
@@ -249,11 +249,10 @@ def test_a_run_gives_what_its_model_computes(demo, tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (48, 48), (400, 300)])
 @pytest.mark.parametrize("whole", [True, False])
 def test_every_size_can_be_annotated(size, whole):
-    from neurogaze_fast.deploy.vision.analyse import Face
+    from neurogaze_fast.deploy.face import Face
 
-    shares = np.eye(8, dtype=np.float32)[1]
     boxes = [(0, 0, *size[::-1]), (-40.0, -40.0, 900.0, 900.0), (5.0, 5.0, 5.2, 5.1)]
-    faces = [Face(box, 0.9, shares, 0.67, 0.08) for box in boxes]
+    faces = [Face.from_outputs(np.eye(8)[1], np.array([0.67, 0.08]), (*box, 0.9)) for box in boxes]
     image = np.zeros((*size, 3), np.uint8)
     drawn = annotate(image, faces, whole=whole, note="12 ms")
     assert drawn.dtype == np.uint8

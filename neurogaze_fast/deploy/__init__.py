@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurogaze_fast.deploy.engines.open import open_engine
-    from neurogaze_fast.deploy.predictor import Prediction, Predictor
+    from neurogaze_fast.deploy.face import Face as Prediction
+    from neurogaze_fast.deploy.predictor import Predictor
 
 __all__ = ["Prediction", "Predictor", "open_engine"]
 

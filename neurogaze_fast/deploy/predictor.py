@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from neurogaze_fast.deploy.engines.open import open_engine
-from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.deploy.face import Face, faces_of
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.faces.decode import CorruptImage, decode_grey
 
-Face = np.ndarray | str | PathLike
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about one face. An expression is not an emotion (RESPONSIBLE_USE.md)."""
-
-    label: str
-    """The most probable of emotions.EMOTIONS."""
-    probabilities: dict[str, float]
-    """Of each emotion; they sum to 1."""
-    valence: float
-    """On [-1, 1]: the probabilities' mean over emotions.VALENCE_AROUSAL."""
-    arousal: float
-    """Likewise."""
+Image = np.ndarray | str | PathLike
+Prediction = Face
 
 
 class Predictor:
@@ -45,7 +30,8 @@ class Predictor:
         strict: bool = False,
         batch: int = 64,
     ) -> None:
-        """Open the model; arguments and errors as engine.open_engine. `batch`: faces at a time.
+        """Open the model; arguments and errors as engine.open_engine. `batch`: faces that
+        are read and brought to size at a time.
 
         Raises:
             ConfigError: `batch` is below 1.
@@ -56,10 +42,8 @@ class Predictor:
             Path(path), engine, precision=precision, threads=threads, strict=strict
         )
         self.batch = batch
-        self.latency_ms = 0.0
-        """Milliseconds the last call took, everything included."""
 
-    def predict(self, images: Face | Sequence[Face]) -> Prediction | list[Prediction]:
+    def predict(self, images: Image | Sequence[Image]) -> Face | list[Face]:
         """Expressions of one face, or of many.
 
         Args:
@@ -67,12 +51,11 @@ class Predictor:
                 PNG file; or many: uint8 [N, H, W, 3], or a list of these, of any sizes.
 
         Returns:
-            A Prediction for one face, a list of them for many.
+            A Face for one, a list of them for many.
 
         Raises:
             DataError: an image that is none, or a file that cannot be read; it says which.
         """
-        begin = time.perf_counter()
         single = isinstance(images, (str, PathLike)) or (
             isinstance(images, np.ndarray) and images.ndim < 4
         )
@@ -85,24 +68,17 @@ class Predictor:
                 f"is of type {type(images).__name__}. Convert a Pillow image with "
                 "`np.asarray(image.convert('RGB'))`."
             ) from cause
-        found: list[Prediction] = []
+        found: list[Face] = []
         for start in range(0, len(faces), self.batch):
             size = self.engine.input_size
             part = faces[start : start + self.batch]
             prepared = np.stack([_face(face, size, start + i) for i, face in enumerate(part)])
-            found += _predictions(*self.engine.run(prepared))
-        self.latency_ms = 1000 * (time.perf_counter() - begin)
+            found += faces_of(*self.engine.run(prepared))
         return found[0] if single else found
 
     def probabilities(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(probabilities float32 [N, 8], valence_arousal float32 [N, 2]) of uint8 [N, S, S, 3]."""
-        begin = time.perf_counter()
-        parts = [
-            self.engine.run(faces[start : start + self.batch])
-            for start in range(0, max(len(faces), 1), self.batch)
-        ]
-        self.latency_ms = 1000 * (time.perf_counter() - begin)
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        return self.engine.run(faces)
 
     def close(self) -> None:
         """Free the engine."""
@@ -119,7 +95,7 @@ def prepare_face(image: np.ndarray, size: int) -> np.ndarray:
     Raises:
         DataError: not uint8, another shape, or no pixels.
     """
-    from PIL import Image
+    from PIL import Image as Pillow
 
     fits = (
         isinstance(image, np.ndarray)
@@ -135,12 +111,12 @@ def prepare_face(image: np.ndarray, size: int) -> np.ndarray:
             "first; several grey faces go into a list."
         )
     if image.shape[:2] != (size, size):
-        picture = Image.fromarray(np.ascontiguousarray(image))
-        image = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        picture = Pillow.fromarray(np.ascontiguousarray(image))
+        image = np.asarray(picture.resize((size, size), Pillow.Resampling.BILINEAR))
     return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 
-def _face(face: Face, size: int, position: int) -> np.ndarray:
+def _face(face: Image, size: int, position: int) -> np.ndarray:
     if not isinstance(face, (str, PathLike)):
         try:
             return prepare_face(face, size)
@@ -153,15 +129,3 @@ def _face(face: Face, size: int, position: int) -> np.ndarray:
     except CorruptImage as cause:
         raise DataError(f"{face} is no usable JPEG or PNG image: {cause}.") from cause
     return prepare_face(grey, size)
-
-
-def _predictions(probabilities: np.ndarray, affect: np.ndarray) -> list[Prediction]:
-    return [
-        Prediction(
-            EMOTIONS[int(shares.argmax())],
-            dict(zip(EMOTIONS, map(float, shares), strict=True)),
-            float(valence),
-            float(arousal),
-        )
-        for shares, (valence, arousal) in zip(probabilities, affect, strict=True)
-    ]

@@ -49,10 +49,9 @@ def test_one_face_gives_one_prediction(predictor, grey):
     assert list(found.probabilities) == list(EMOTIONS)
     assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert found.label == max(found.probabilities, key=found.probabilities.get)
-    shares = np.array(list(found.probabilities.values()))
-    affect = shares @ np.array([VALENCE_AROUSAL[name] for name in EMOTIONS])
+    values = np.array(list(found.probabilities.values()))
+    affect = values @ np.array([VALENCE_AROUSAL[name] for name in EMOTIONS])
     assert (found.valence, found.arousal) == pytest.approx(tuple(affect), abs=1e-5)
-    assert predictor.latency_ms > 0
 
 
 def test_every_form_gives_the_same_answer(predictor, grey, tmp_path):
@@ -81,11 +80,11 @@ def test_many_faces_of_mixed_sizes_keep_their_order(predictor, grey, tmp_path):
 
 def test_probabilities_of_prepared_faces(predictor, grey):
     faces = np.stack([prepare_face(face, SIZE) for face in grey])
-    shares, affect = predictor.probabilities(faces)
-    assert shares.shape == (6, 8)
+    probabilities, affect = predictor.probabilities(faces)
+    assert probabilities.shape == (6, 8)
     assert affect.shape == (6, 2)
     one = predictor.predict(faces[5])
-    assert list(one.probabilities.values()) == pytest.approx(shares[5].tolist(), abs=1e-5)
+    assert list(one.probabilities.values()) == pytest.approx(probabilities[5].tolist(), abs=1e-5)
     assert predictor.probabilities(faces[:0])[0].shape == (0, 8)
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from neurogaze_fast import __version__
 from neurogaze_fast.deploy.engines.base import Engine
+from neurogaze_fast.deploy.face import faces_of
 from neurogaze_fast.deploy.server import inference_protocol as protocol
 from neurogaze_fast.deploy.server.auth import check_caller
 from neurogaze_fast.deploy.server.batching import Batcher
@@ -201,16 +202,13 @@ class Service:
             self.batcher.admit(1, due.left)
             faces, found = await self._help(due, lambda: self._cut_out(body, detect))
             probabilities, points = await self.batcher.submit(faces, due.left)
-        answers = [_prediction(p, va) for p, va in zip(probabilities, points, strict=True)]
+        answers = faces_of(probabilities, points, None if found is None else found.boxes)
         latency = {"latency_ms": round(1000 * (time.perf_counter() - began), 3)}
         common = {**latency, "synthetic": self.engine.synthetic}
         if found is None:
-            return _json({**answers[0], **common})
-        each = [
-            {**answer, "box": [round(float(x), 1) for x in box[:4]], "score": float(box[4])}
-            for box, answer in zip(found.boxes, answers, strict=True)
-        ]
+            return _json({**answers[0].to_json(), **common})
         left_out = {"small": found.small, "many": found.many}
+        each = [face.to_json() for face in answers]
         return _json({"faces": each, "left_out": left_out, **common})
 
     def _cut_out(self, body: bytes, detect: bool) -> tuple[np.ndarray, Found | None]:
@@ -260,16 +258,6 @@ class _Due:
 
 def _json(value: Any) -> web.Response:
     return web.json_response(value, headers=PLAIN)
-
-
-def _prediction(probabilities: np.ndarray, point: np.ndarray) -> dict[str, Any]:
-    named = {name: float(p) for name, p in zip(EMOTIONS, probabilities, strict=True)}
-    return {
-        "label": EMOTIONS[int(probabilities.argmax())],
-        "probabilities": named,
-        "valence": float(point[0]),
-        "arousal": float(point[1]),
-    }
 
 
 def _flag(request: web.BaseRequest, name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurogaze_fast.deploy.vision.analyse import Face
+from neurogaze_fast.deploy.face import Face
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -108,7 +108,7 @@ def _box(
     colour = COLOURS[face.label]
     line = max(2, round(unit / 8))
     draw.rectangle(box, outline=colour, width=line)
-    text = (f"{number}  " if number else "") + f"{face.label} {100 * face.share:.0f} %"
+    text = (f"{number}  " if number else "") + f"{face.label} {100 * face.confidence:.0f} %"
     # As wide as the face at most, within what can be read.
     font = _font(unit)
     width, height = _extent(draw, text, font)
@@ -175,19 +175,19 @@ def _beside(canvas: Image.Image, faces: Sequence[Face], unit: float) -> Image.Im
     draw = ImageDraw.Draw(whole)
     for face in faces[:1]:
         x, y = canvas.width + 0.6 * unit, 0.5 * unit
-        title = f"{face.label} {100 * face.share:.0f} %"
+        title = f"{face.label} {100 * face.confidence:.0f} %"
         _plate(draw, (x, y), title, _font(1.1 * unit), COLOURS[face.label])
         small, wide = _font(0.75 * unit), 5.2 * unit
         y += 2.3 * unit
-        for (name, colour), share in zip(COLOURS.items(), face.probabilities, strict=True):
+        for name, probability in face.probabilities.items():
             draw.text((x, y + 0.45 * unit), name, _LIGHT, small, anchor="lm")
             bar = (
                 x + 5.6 * unit,
                 y,
-                x + 5.6 * unit + max(1.0, wide * float(share)),
+                x + 5.6 * unit + max(1.0, wide * probability),
                 y + 0.9 * unit,
             )
-            draw.rectangle(bar, fill=colour)
+            draw.rectangle(bar, fill=COLOURS[name])
             y += 1.15 * unit
         side = round(min(panel - unit, whole.height - y - 0.4 * unit))
         if side >= 30:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neurogaze_fast.deploy.vision.analyse import Analyser, Face
+from neurogaze_fast.deploy.face import Face
+from neurogaze_fast.deploy.vision.analyse import Analyser
 from neurogaze_fast.deploy.vision.annotate import annotate
 from neurogaze_fast.deploy.vision.files import Summary
 from neurogaze_fast.deploy.vision.results import ResultFiles
@@ -173,7 +174,7 @@ def watch(
                 results.add(source, number, came - started, faces)
                 note = f"{1e3 * (now - begun):.0f} ms, {1e3 * (now - came):.0f} ms behind"
             drawn = annotate(image, faces, whole=analyser.finder.detector is None, note=note)
-            labels = ", ".join(f"{face.label} {100 * face.share:.0f} %" for face in faces)
+            labels = ", ".join(f"{face.label} {100 * face.confidence:.0f} %" for face in faces)
             report(f"frame {number}: {labels or 'no face'} ({note})")
             number += 1
             if writer is not None:  # each for as long as it was the newest

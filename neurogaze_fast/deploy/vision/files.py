@@ -6,14 +6,16 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.deploy.vision.analyse import Analyser, Face
+from neurogaze_fast.deploy.face import Face
+from neurogaze_fast.deploy.vision.analyse import Analyser
 from neurogaze_fast.deploy.vision.annotate import annotate, save_picture
 from neurogaze_fast.deploy.vision.inputs import Input, Skipped, read_picture
 from neurogaze_fast.deploy.vision.results import ResultFiles, part_of
@@ -23,7 +25,8 @@ from neurogaze_fast.faces.decode import CorruptImage
 
 CHUNK_IMAGES = 32
 CHUNK_PIXELS = 32_000_000
-"""Images are analysed together, so that the engine gets a batch; no more than this many pixels."""
+"""Pictures and frames are analysed together, so that the engine gets a batch of their faces; memory
+holds no more than these."""
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's name, how much of it is done, and how much there is (None: unknown)."""
 
@@ -86,13 +89,21 @@ class FilePredictor:
         Raises:
             Interrupted: `stop` was set; everything up to there is written.
         """
-        for done, group in self._groups(inputs):
-            self._go_on()
-            progress("files", done, len(inputs))
-            if group[0][0].video:
-                self._video(group[0][0], progress)
+        done = 0
+        for video, some in groupby(inputs, key=lambda item: item.video):
+            if video:
+                for item in some:
+                    self._go_on()
+                    progress("files", done, len(inputs))
+                    self._video(item, progress)
+                    done += 1
             else:
-                self._pictures(group)
+                pictures = list(some)
+                for chunk in in_chunks(self._read(pictures)):
+                    self._go_on()
+                    progress("files", done + chunk[0][0], len(inputs))
+                    self._pictures([(pictures[i], image) for i, image in chunk])
+                done += len(pictures)
         progress("files", len(inputs), len(inputs))
 
     def _go_on(self) -> None:
@@ -102,29 +113,13 @@ class FilePredictor:
                 f"Their copies are in {self._out}, and their results are written."
             )
 
-    def _groups(
-        self, inputs: Sequence[Input]
-    ) -> Iterator[tuple[int, list[tuple[Input, np.ndarray | None]]]]:
-        """(files before, files) with a video alone, and pictures decoded, several together."""
-        group: list[tuple[Input, np.ndarray | None]] = []
-        pixels = 0
-        for number, item in enumerate(inputs):
-            image = None
-            if not item.video:
-                try:
-                    image = read_picture(item.path)
-                except CorruptImage as reason:
-                    self.summary.skipped.append(Skipped(item.path, str(reason)))
-                    continue
-                pixels += image.shape[0] * image.shape[1]
-                group.append((item, image))
-            if group and (item.video or len(group) == CHUNK_IMAGES or pixels > CHUNK_PIXELS):
-                yield number, group
-                group, pixels = [], 0
-            if item.video:
-                yield number, [(item, None)]
-        if group:
-            yield len(inputs), group
+    def _read(self, pictures: Sequence[Input]) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, pixels) of each picture that can be read; the others are noted."""
+        for number, item in enumerate(pictures):
+            try:
+                yield number, read_picture(item.path)
+            except CorruptImage as reason:
+                self.summary.skipped.append(Skipped(item.path, str(reason)))
 
     def _analyse(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
         started = time.perf_counter()
@@ -132,9 +127,9 @@ class FilePredictor:
         self.summary.seconds += time.perf_counter() - started
         return faces
 
-    def _pictures(self, group: Sequence[tuple[Input, np.ndarray | None]]) -> None:
-        images = [image for _, image in group if image is not None]
-        for (item, _), image, faces in zip(group, images, self._analyse(images), strict=True):
+    def _pictures(self, chunk: Sequence[tuple[Input, np.ndarray]]) -> None:
+        found = self._analyse([image for _, image in chunk])
+        for (item, image), faces in zip(chunk, found, strict=True):
             self.summary.pictures += 1
             self.summary.count(faces)
             self._results.add(str(item.path), 0, 0.0, faces)
@@ -149,39 +144,43 @@ class FilePredictor:
             self.summary.skipped.append(Skipped(item.path, str(reason)))
             return
         self.summary.videos += 1
-        stage, read = f"frames of {item.path.name}", 0
+        stage = f"frames of {item.path.name}"
         faces: list[Face] = []
-        with VideoWriter(self._out / item.name, reader.fps) as writer:
-            for chunk in _chunks(reader):
+        with (
+            VideoWriter(self._out / item.name, reader.fps) as writer,
+            contextlib.closing(iter(reader)) as frames,  # ends ffmpeg, whatever happens here
+        ):
+            for chunk in in_chunks(enumerate(frames)):
                 self._go_on()
-                looked = [i for i in range(len(chunk)) if (read + i) % self._every == 0]
-                found = dict(zip(looked, self._analyse([chunk[i] for i in looked]), strict=True))
-                for i, image in enumerate(chunk):
-                    if i in found:
-                        faces = found[i]
+                looked = [(number, image) for number, image in chunk if number % self._every == 0]
+                found = self._analyse([image for _, image in looked])
+                answers = dict(zip((number for number, _ in looked), found, strict=True))
+                for number, image in chunk:
+                    if number in answers:
+                        faces = answers[number]
                         self.summary.frames += 1
                         self.summary.count(faces)
-                        at = (read + i) / reader.fps
-                        self._results.add(str(item.path), read + i, at, faces)
+                        self._results.add(str(item.path), number, number / reader.fps, faces)
                     writer.write(annotate(image, faces, whole=self._whole))
-                read += len(chunk)
-                progress(stage, read, reader.expected)
+                progress(stage, chunk[-1][0] + 1, reader.expected)
         if reader.trouble:
             self.summary.skipped.append(Skipped(item.path, reader.trouble))
 
 
-def _chunks(reader: VideoReader) -> Iterator[list[np.ndarray]]:
-    """Frames in lists of at most :data:`CHUNK_IMAGES` and :data:`CHUNK_PIXELS`."""
-    most = max(1, min(CHUNK_IMAGES, CHUNK_PIXELS // (reader.width * reader.height)))
-    chunk: list[np.ndarray] = []
-    with contextlib.closing(iter(reader)) as frames:
-        for image in frames:
-            chunk.append(image)
-            if len(chunk) == most:
-                yield chunk
-                chunk = []
-        if chunk:
+def in_chunks(images: Iterable[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Numbered pictures or frames in lists of at most :data:`CHUNK_IMAGES`, and of at most
+    :data:`CHUNK_PIXELS` but for one that is larger by itself."""
+    chunk: list[tuple[int, np.ndarray]] = []
+    pixels = 0
+    for number, image in images:
+        size = image.shape[0] * image.shape[1]
+        if chunk and (len(chunk) == CHUNK_IMAGES or pixels + size > CHUNK_PIXELS):
             yield chunk
+            chunk, pixels = [], 0
+        chunk.append((number, image))
+        pixels += size
+    if chunk:
+        yield chunk
 
 
 def refuse_overwriting(

@@ -10,33 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from neurogaze_fast.deploy.vision.analyse import Face
-from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.deploy.face import ANSWER_COLUMNS, BOX_COLUMNS, Face
 from neurogaze_fast.errors import Interrupted
 
-COLUMNS = (
-    *("source", "frame", "time_s", "face", "left", "top", "right", "bottom", "score", "label"),
-    *EMOTIONS,
-    *("valence", "arousal"),
-)
+COLUMNS = ("source", "frame", "time_s", "face", *BOX_COLUMNS, *ANSWER_COLUMNS)
 
 
 def row(source: str, frame: int, time_s: float, number: int, face: Face) -> dict[str, Any]:
-    """One face as JSON; `number` counts a picture's faces from 0, the surest first.
-
-    `score` is None where no face was looked for.
-    """
-    left, top, right, bottom = (round(edge, 1) for edge in face.box)
-    probabilities = {
-        name: round(float(p), 6) for name, p in zip(EMOTIONS, face.probabilities, strict=True)
-    }
-    return {
-        "source": source, "frame": frame, "time_s": round(time_s, 3), "face": number,
-        "left": left, "top": top, "right": right, "bottom": bottom,
-        "score": None if face.score is None else round(face.score, 4), "label": face.label,
-        **probabilities,
-        "valence": round(face.valence, 4), "arousal": round(face.arousal, 4),
-    }  # fmt: skip
+    """One face as JSON; `number` counts a picture's faces from 0, the surest first."""
+    place = {"source": source, "frame": frame, "time_s": round(time_s, 3), "face": number}
+    return place | face.row()
 
 
 def part_of(path: Path) -> Path:

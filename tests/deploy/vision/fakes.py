@@ -1,29 +1,30 @@
-"""A predictor and a detector whose answers can be told from the pixels alone."""
-
-from types import SimpleNamespace
+"""An engine and a detector whose answers can be told from the pixels alone."""
 
 import numpy as np
 
+from neurogaze_fast.deploy.engines.base import Engine
 from neurogaze_fast.evaluation.circumplex import expected_va
 
 
-class BrightnessPredictor:
+class BrightnessEngine(Engine):
     """The emotion is the mean brightness in eighths of its range: black is neutral."""
 
+    name = "fake"
+    detail = "fake engine"
+
     def __init__(self, size=24, *, synthetic=False):
-        self.engine = SimpleNamespace(
-            name="fake", detail="fake engine", input_size=size, synthetic=synthetic, passed_over=[]
-        )
+        super().__init__(size, synthetic)
         self.batches = []
 
-    def probabilities(self, faces):
-        assert faces.dtype == np.uint8
-        assert faces.shape[1:] == (self.engine.input_size, self.engine.input_size, 3)
+    def _infer(self, faces):
         self.batches.append(len(faces))
-        emotion = faces.reshape(len(faces), faces[0].size if len(faces) else 1).mean(axis=1) // 32
-        shares = np.full((len(faces), 8), 0.3 / 7, np.float32)
-        shares[np.arange(len(faces)), emotion.astype(int)] = 0.7
-        return shares, expected_va(shares).astype(np.float32)
+        emotion = faces.reshape(len(faces), -1).mean(axis=1) // 32
+        probabilities = np.full((len(faces), 8), 0.3 / 7, np.float32)
+        probabilities[np.arange(len(faces)), emotion.astype(int)] = 0.7
+        return probabilities, expected_va(probabilities).astype(np.float32)
+
+    def _free(self):
+        pass
 
 
 class FixedDetector:

@@ -16,7 +16,7 @@ from neurogaze_fast.deploy.vision.files import Summary
 from neurogaze_fast.deploy.vision.results import ResultFiles
 from neurogaze_fast.deploy.vision.video import VideoReader
 from neurogaze_fast.errors import DataError
-from tests.deploy.vision.fakes import BrightnessPredictor, FixedDetector
+from tests.deploy.vision.fakes import BrightnessEngine, FixedDetector
 
 
 class Frames:
@@ -83,7 +83,7 @@ def test_rows_recording_and_latency_without_a_screen(tmp_path):
         summary = Summary()
         watch(
             NewestFrame(camera),
-            Analyser(BrightnessPredictor(), FixedDetector([8, 8, 40, 40, 0.9])),
+            Analyser(BrightnessEngine(), FixedDetector([8, 8, 40, 40, 0.9])),
             results,
             summary,
             source="camera-0",
@@ -114,7 +114,7 @@ def test_q_and_stop_end_it(tmp_path):
         with ResultFiles(None, None, {}) as results:
             summary = Summary()
             watch(
-                NewestFrame(camera), Analyser(BrightnessPredictor(), None), results, summary,
+                NewestFrame(camera), Analyser(BrightnessEngine(), None), results, summary,
                 source="camera-0", record=None, show=show, stop=stop,
             )  # fmt: skip
         assert summary.frames == (0 if stop else 1)
@@ -136,7 +136,7 @@ def camera_run(monkeypatch, tmp_path, camera):
         path.write_text("earlier")
     words = ["--camera", "7", "--no-detect", "--csv", str(paths[0]), "--json", str(paths[1])]
     with pytest.raises(DataError):
-        command.predict(command.parse(words), predictor=BrightnessPredictor())
+        command.predict(command.parse(words), engine=BrightnessEngine())
     assert sorted(tmp_path.iterdir()) == paths  # and no .part files
     return [path.read_text() for path in paths]
 
