@@ -66,10 +66,9 @@ def run(config: ExportConfig) -> Exported:
             f"{'; '.join(done.report['reasons'])}. The files were kept; use another --precision."
         )
     if config.triton is not None:  # servers poll such folders: nothing unproven goes there
-        from neurogaze_fast.deploy.export.triton import check_repository, write_repository
+        from neurogaze_fast.deploy.export.triton import write_repository
 
         repository = write_repository(done.graph, config.triton)
-        check_repository(config.triton)
         if not config.json:
             _say(console, f"Triton model: {repository}")
     return done

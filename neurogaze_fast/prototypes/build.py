@@ -111,19 +111,6 @@ def reachable(valence: np.ndarray, arousal: np.ndarray, grid: int) -> np.ndarray
     return found
 
 
-def reachable_cells(levels: np.ndarray, grid: int) -> int:
-    """How many of the G * G cells a rating scale can reach at all, whoever rates.
-
-    With DREAMER's five levels: 25 of 25, but also 25 of 49 and 25 of 81. A finer grid than the
-    scale is empty by construction, which says nothing about emotions.
-
-    Args:
-        levels: the ratings the scale allows, on [-1, 1], the same for valence and arousal.
-        grid: G.
-    """
-    return int(reachable(levels, levels, grid).sum())
-
-
 def _checked(
     embeddings: np.ndarray, va: np.ndarray, subjects: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

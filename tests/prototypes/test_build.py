@@ -14,7 +14,6 @@ from neurogaze_fast.prototypes.build import (
     build_bank,
     nearest_cells,
     reachable,
-    reachable_cells,
 )
 from neurogaze_fast.prototypes.grid import cell_centres
 
@@ -205,7 +204,7 @@ def test_nearest_cells_tie_exactly():
 
 def test_what_a_rating_scale_can_reach():
     five, nine = RATING_LEVELS["dreamer"], RATING_LEVELS["mahnob"]
-    assert [reachable_cells(five, grid) for grid in (5, 7, 9)] == [25, 25, 25]
-    assert [reachable_cells(nine, grid) for grid in (5, 7, 9)] == [25, 49, 81]
+    assert [reachable(five, five, grid).sum() for grid in (5, 7, 9)] == [25, 25, 25]
+    assert [reachable(nine, nine, grid).sum() for grid in (5, 7, 9)] == [25, 49, 81]
     only = reachable(np.array([0.0]), np.array([-1.0, 1.0]), 5)
     assert np.flatnonzero(only).tolist() == [2, 22]

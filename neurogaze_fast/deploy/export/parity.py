@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from neurogaze_fast.faces.faceset import FaceSet
     from neurogaze_fast.student.resnet import ResNet
 
-FACES = 1000
 TIE = 1e-3
 """A face whose two best probabilities are closer than this is a tie: rounding may decide it."""
 AFFECT = 1e-3
