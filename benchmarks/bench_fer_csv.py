@@ -10,7 +10,6 @@ busy moment of the machine hits both.
 """
 
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from neurogaze_fast.environment import cpu_model
 from neurogaze_fast.faces.fer_csv import USAGES, FerCsv, native_status, read_fer_csv
 
 CORES = len(os.sched_getaffinity(0))
@@ -60,14 +60,6 @@ def write_synthetic(path):
         file.write("emotion,pixels,Usage\n")
         for row, values in enumerate(pixels):
             file.write(f"{row % 7},{' '.join(map(str, values))},{USAGES[row % 3]}\n")
-
-
-def cpu_model():
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def first_read_seconds(path, threads):

