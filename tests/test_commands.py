@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from neurogaze_fast import evaluate as evaluate_command
 from neurogaze_fast import train as train_command
 from neurogaze_fast.artifacts import manifest_path, verified_open, write_artifact
-from neurogaze_fast.prototypes.bank import demo_bank
+from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
+from neurogaze_fast.prototypes.npz import export_npz
 from tests.helpers import QUICK, write_set
 
 
@@ -149,6 +151,21 @@ def test_bad_bank_stops_before_training(small_set, tmp_path, capsys, damage, mes
     argv = [*QUICK, "--data", str(small_set), "--bank", str(bank), "--out", str(out)]
     assert message in refused(capsys, train_command.main, argv)
     assert not out.exists()
+
+
+def test_a_bank_in_the_authors_layout_is_taken(small_set, tmp_path, capsys):
+    bank = demo_bank(seed=3)
+    export_npz(bank, tmp_path / "released.npz")
+    options = ["--data", str(small_set), "--bank", str(tmp_path / "released.npz")]
+    train_command.main([*QUICK, "--epochs", "1", *options, "--out", str(tmp_path / "r")])
+    used = PrototypeBank.load(tmp_path / "r" / "bank.safetensors")
+    np.testing.assert_allclose(used.prototypes, bank.prototypes, atol=1e-6)
+    assert used.provenance["source"]["file"] == "released.npz"
+    assert "released.npz, which does not say what it was made from" in capsys.readouterr().out
+    np.savez(tmp_path / "released.npz", weights=np.ones((7, 3)))
+    argv = [*QUICK, *options, "--out", str(tmp_path / "r2")]
+    assert "weights [7, 3], and none of it fits" in refused(capsys, train_command.main, argv)
+    assert not (tmp_path / "r2").exists()
 
 
 def test_bank_of_another_width_gets_a_projector(small_set, tmp_path):

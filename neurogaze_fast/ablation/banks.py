@@ -13,6 +13,7 @@ from neurogaze_fast.errors import BankError
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
 from neurogaze_fast.prototypes.config import BuildPrototypesConfig
 from neurogaze_fast.prototypes.from_teacher import build_prototypes
+from neurogaze_fast.prototypes.npz import open_bank
 from neurogaze_fast.teacher.model import teacher_path
 
 
@@ -23,7 +24,9 @@ def make_banks(config: AblateConfig, folder: Path, console: Console) -> dict[int
         BankError: --bank has another grid than 5x5, or what is in the folder was made otherwise.
     """
     if config.bank is not None:
-        PrototypeBank.load(config.bank, grid=PAPER_GRID)
+        bank = open_bank(config.bank, grid=PAPER_GRID)
+        if config.bank.suffix == ".npz":  # runs name their bank by the hash of a verified one
+            return {PAPER_GRID: _saved(bank, folder / f"grid{PAPER_GRID}" / "bank.safetensors")}
         return {PAPER_GRID: config.bank.resolve()}
     wanted = [arm for name, arm in ARMS.items() if not config.arms or name in config.arms]
     teacher = None
@@ -48,6 +51,18 @@ def make_banks(config: AblateConfig, folder: Path, console: Console) -> dict[int
                 "--teacher."
             )
     return banks
+
+
+def _saved(bank: PrototypeBank, path: Path) -> Path:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        bank.save(path)
+    elif PrototypeBank.load(path).provenance.get("source") != bank.provenance["source"]:
+        raise BankError(
+            f"{path}, of an earlier ablation, was not made from {bank.provenance['source']['file']}"
+            ". Choose another --out, or give the same --bank."
+        )
+    return path
 
 
 def _build(teacher: Path, grid: int, path: Path, console: Console) -> PrototypeBank:

@@ -20,7 +20,8 @@ class StudentOptions:
     faces: Faces | None = None
     """Kind of face set; by default told from what lies in --data, else demo."""
     bank: Path | None = None
-    """Prototype bank (.safetensors); without one a synthetic bank that knows no EEG is used."""
+    """Prototype bank: .safetensors, or the .npz of the paper's authors (prototypes [G * G, D]; with
+    centres [G * G, 2] or in this project's order). By default a synthetic one that knows no EEG."""
     out: Path | None = None
     """Run folder to create; by default runs/<time>-<faces>-<variant>."""
     resume: Path | None = None

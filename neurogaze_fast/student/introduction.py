@@ -20,6 +20,10 @@ def introduce(run: TrainingRun, console: Console) -> None:
     bank = "no bank"
     if facts["bank"] is not None:
         kind = "[yellow]synthetic, knows no EEG[/]" if facts["bank"]["synthetic"] else "from EEG"
+        if run.bank is not None and run.bank.provenance.get("made_by") == "import_npz":
+            source = escape(run.bank.provenance["source"]["file"])
+            order = run.bank.provenance["order"]
+            kind = f"{source}, which does not say what it was made from; order of cells: {order}"
         bank = f"bank {facts['bank']['sha256'][:12]} ({kind})"
         if config.prototypes != "bank":
             bank = f"[yellow]control: {config.prototypes} prototypes[/] in place of {bank}"

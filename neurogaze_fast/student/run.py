@@ -24,6 +24,7 @@ from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import recognised
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
+from neurogaze_fast.prototypes.npz import open_bank
 from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.inference import save_model
@@ -129,7 +130,7 @@ class TrainingRun:
         if self.config.variant in ("b0", "b1"):
             return None
         source = self.folder / BANK_FILE if resuming else self.config.bank
-        return demo_bank() if source is None else PrototypeBank.load(source)
+        return demo_bank() if source is None else open_bank(source)
 
     def _facts(self) -> dict[str, Any]:
         config, bank, teacher = self.config, None, None
