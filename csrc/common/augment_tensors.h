@@ -8,7 +8,7 @@ namespace ng {
 
 struct AugmentShape {
   int64_t images, batch, size, channels;
-  Frame frame;
+  ImageLayout layout;
 };
 
 inline AugmentShape augment_shape(const Tensor& store, const Tensor& index, const Tensor& params,
@@ -26,7 +26,7 @@ inline AugmentShape augment_shape(const Tensor& store, const Tensor& index, cons
   STD_TORCH_CHECK(height > 0 && width > 0 && height < kSide && width < kSide &&
                       height * width * 3 < kBytes && size > 0 && size < (1 << 14),
                   "images must have 1 to ", kBytes / 3, " pixels and size must be below 16384");
-  return {store.size(0), batch, size, channels, frame_of(height, width, colour ? 3 : 1)};
+  return {store.size(0), batch, size, channels, image_layout(height, width, colour ? 3 : 1)};
 }
 
 inline Tensor augment_output(const Tensor& like, const AugmentShape& s, ScalarType dtype) {

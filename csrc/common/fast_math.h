@@ -22,8 +22,8 @@ NG_HD float sqrt_of(float x) { return __builtin_sqrtf(x); }
 
 // exp(x) = 2^n exp(r), r in [-ln2/2, ln2/2]; Taylor's series to r^7, whose remainder is below half an
 // ulp there. NaN passes through; below -87 the result is 0.
-NG_HD float exp_of(float given) {
-  float x = given < -87.0f ? -87.0f : given;
+NG_HD float exp_of(float input) {
+  float x = input < -87.0f ? -87.0f : input;
   x = x > 88.0f ? 88.0f : x;
   const float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: rounds to an integer
   const float n = shifted - 12582912.0f;
@@ -36,7 +36,7 @@ NG_HD float exp_of(float given) {
   p = p * r + 0.5f;
   p = (p * r) * r + r;
   const float value = (p + 1.0f) * bits_float((float_bits(shifted) + 127u) << 23);
-  return given < -87.0f ? 0.0f : value;
+  return input < -87.0f ? 0.0f : value;
 }
 
 // log(x) for x > 0 normal: x = 2^n m, m in [sqrt(1/2), sqrt(2)); 2 atanh((m - 1) / (m + 1)) to the

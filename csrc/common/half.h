@@ -1,4 +1,6 @@
-// float16 and bfloat16 as plain bits, converted without branches so that loops over them vectorise.
+// float16 and bfloat16 as plain bits, and the type that operators compute in ("opmath", as torch calls
+// it): float64 for float64, float32 for the three others. Conversions have no branches, so that loops
+// over them vectorise.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +33,12 @@ NG_HD float bits_float(uint32_t u) {
   return x;
 }
 
-NG_HD float to_float(float x) { return x; }
-NG_HD double to_float(double x) { return x; }
-NG_HD float to_float(bf16 x) { return bits_float(uint32_t(x.bits) << 16); }
+// To the type computed in.
+NG_HD float to_opmath(float x) { return x; }
+NG_HD double to_opmath(double x) { return x; }
+NG_HD float to_opmath(bf16 x) { return bits_float(uint32_t(x.bits) << 16); }
 
-NG_HD float to_float(f16 x) {
+NG_HD float to_opmath(f16 x) {
 #if NG_ON_DEVICE
   return __half2float(__ushort_as_half(x.bits));
 #else
@@ -49,21 +52,25 @@ NG_HD float to_float(f16 x) {
 #endif
 }
 
+template <class T>
+using opmath_t = decltype(to_opmath(T{}));
+
+// And back, rounded to the type stored.
 template <class To>
-NG_HD To from_float(float x);
+NG_HD To from_opmath(float x);
 
 template <>
-NG_HD float from_float<float>(float x) {
+NG_HD float from_opmath<float>(float x) {
   return x;
 }
 
 template <>
-NG_HD double from_float<double>(float x) {
+NG_HD double from_opmath<double>(float x) {
   return x;
 }
 
 template <>
-NG_HD bf16 from_float<bf16>(float x) {  // to nearest, ties to even
+NG_HD bf16 from_opmath<bf16>(float x) {  // to nearest, ties to even
 #if NG_ON_DEVICE
   return bf16{__bfloat16_as_ushort(__float2bfloat16_rn(x))};
 #else
@@ -74,7 +81,7 @@ NG_HD bf16 from_float<bf16>(float x) {  // to nearest, ties to even
 }
 
 template <>
-NG_HD f16 from_float<f16>(float x) {  // to nearest, ties to even
+NG_HD f16 from_opmath<f16>(float x) {  // to nearest, ties to even
 #if NG_ON_DEVICE
   return f16{__half_as_ushort(__float2half_rn(x))};
 #else
@@ -91,12 +98,12 @@ NG_HD f16 from_float<f16>(float x) {  // to nearest, ties to even
 }
 
 template <class To>
-NG_HD To from_float(double x) {
-  return from_float<To>(float(x));
+NG_HD To from_opmath(double x) {
+  return from_opmath<To>(float(x));
 }
 
 template <>
-NG_HD double from_float<double>(double x) {
+NG_HD double from_opmath<double>(double x) {
   return x;
 }
 

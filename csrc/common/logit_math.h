@@ -16,9 +16,9 @@ struct LogitOptions {
   T smoothing, temperature;
 };
 
-// A class's share of the weighted, smoothed target.
+// One class of the target, smoothed and weighted.
 template <class T>
-NG_HD T target_share(const LogitOptions<T>& o, T target, T weight) {
+NG_HD T smoothed_target(const LogitOptions<T>& o, T target, T weight) {
   return (target * (T(1) - o.smoothing) + o.smoothing / T(o.classes)) * weight;
 }
 
@@ -29,7 +29,7 @@ NG_HD T kd_gradient(const LogitOptions<T>& o, T z, T t) {
                           : o.temperature * (z - t) / T(o.batch);
 }
 
-// What turns the sum over all rows into the mean.
+// The factor from the sum over all rows to their mean.
 template <class T>
 NG_HD T kd_scale(const LogitOptions<T>& o) {
   return o.kd == Kd::kMse ? T(1) / (T(o.batch) * T(o.classes))

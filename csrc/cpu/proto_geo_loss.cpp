@@ -7,13 +7,13 @@
 #include <tuple>
 
 #include "proto_geo_loss_kernels.h"
+#include "proto_geo_loss_tensors.h"
 #include "scratch.h"
-#include "tensors.h"
 
 namespace ng {
 namespace {
 
-// Prototypes normalised and turned, [D][Kp], padded with zeros; and their inverse norms.
+// Prototypes normalised and transposed to [D][Kp], padded with zeros; and their inverse norms.
 template <class T>
 void pack_columns(const T* prototypes, int64_t cells, int64_t width, T* by_column, T* inverse_norms) {
   const int64_t columns = round_up(cells, kPad);
@@ -51,135 +51,104 @@ void check_labels(const Tensor& labels, int64_t classes) {
                     ", found ", values[i], " in row ", i);
 }
 
-using RowResults = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-RowResults rows(const Tensor& features_in, const Tensor& prototypes_in, const Tensor& cells_in,
-                const Tensor& labels_in, double tau, int64_t classes, int64_t chunk) {
-  const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  STD_TORCH_CHECK(chunk > 0 && classes > 0 && classes <= kMaxClasses, "chunk or num_classes out of range");
-  const ScalarType wide = wide_type(features_in);
-  const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
-  const Tensor cells = given(cells_in, wide, {B, K}, "target_cells");
-  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
-  check_labels(labels, classes);
-  const int64_t P = (B + chunk - 1) / chunk;
-  Tensor sums = make(features, {P, classes, D}, wide), counts = make(features, {P, classes}, wide);
-  Tensor losses = make(features, {P}, wide);
-  Tensor unit = make(features, {B, K}, wide), stats = make(features, {B, 2}, wide);
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> rows(
+    const Tensor& features, const Tensor& prototypes, const Tensor& cells, const Tensor& labels,
+    double tau, int64_t classes, int64_t chunk) {
+  const ProtoGeoRows t = proto_geo_rows(features, prototypes, cells, labels, classes, chunk);
+  check_labels(t.labels, classes);
   with_float_type(features.scalar_type(), [&](auto in) {
     using In = decltype(in);
-    using T = decltype(to_float(in));
-    const int64_t padded = round_up(D, kPad), columns = round_up(K, kPad);
-    T* by_column = scratch<T>(0, (D + 1) * columns);
-    T* inverse_norms = by_column + D * columns;
-    pack_columns(static_cast<const T*>(prototypes.const_data_ptr()), K, D, by_column, inverse_norms);
-    const Rows<In, T> a{static_cast<const In*>(features.const_data_ptr()), by_column,
-                        static_cast<const T*>(cells.const_data_ptr()), inverse_norms,
-                        labels.const_data_ptr<int64_t>(), B, D, K, chunk, classes, T(1.0 / tau),
-                        static_cast<T*>(sums.mutable_data_ptr()),
-                        static_cast<T*>(counts.mutable_data_ptr()),
-                        static_cast<T*>(losses.mutable_data_ptr()),
-                        static_cast<T*>(unit.mutable_data_ptr()),
-                        static_cast<T*>(stats.mutable_data_ptr())};
-    torch::stable::parallel_for(0, P, 1, [&](int64_t begin, int64_t end) {
-      const int64_t room = 8 * padded + 9 * columns + classes * padded;
-      T* own = scratch<T>(1, room);
-      for (int64_t chunk_index = begin; chunk_index < end; ++chunk_index)
-        rows_kernel<T>(a, chunk_index, own);
+    using T = opmath_t<In>;
+    const int64_t padded = round_up(t.width, kPad), columns = round_up(t.cells, kPad);
+    T* by_column = scratch<T>(0, (t.width + 1) * columns);
+    T* inverse_norms = by_column + t.width * columns;
+    pack_columns(data<T>(t.prototypes), t.cells, t.width, by_column, inverse_norms);
+    const Rows<In, T> a{data<In>(t.features),         by_column,
+                        data<T>(t.target_cells),      inverse_norms,
+                        data<int64_t>(t.labels),      t.batch,
+                        t.width,                      t.cells,
+                        chunk,                        classes,
+                        T(1.0 / tau),                 mutable_data<T>(t.sums),
+                        mutable_data<T>(t.counts),    mutable_data<T>(t.losses),
+                        mutable_data<T>(t.unit),      mutable_data<T>(t.row_stats)};
+    torch::stable::parallel_for(0, t.parts, 1, [&](int64_t begin, int64_t end) {
+      T* block = scratch<T>(1, 8 * padded + 9 * columns + classes * padded);
+      for (int64_t part = begin; part < end; ++part) rows_kernel<T>(a, part, block);
     });
   });
-  return {sums, counts, losses, unit, stats};
+  return t.results();
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> classes(const Tensor& sums_in, const Tensor& counts_in,
-                                                   const Tensor& losses_in, int64_t batch,
+std::tuple<Tensor, Tensor, Tensor, Tensor> classes(const Tensor& sums, const Tensor& counts,
+                                                   const Tensor& losses, int64_t batch,
                                                    double variance_cap, double margin,
                                                    int64_t high_valence) {
-  const int64_t P = sums_in.size(0), C = sums_in.size(1), D = sums_in.size(2);
-  STD_TORCH_CHECK(C > 0 && C <= kMaxClasses, "num_classes out of range");
-  const ScalarType wide = wide_type(sums_in);
-  const Tensor sums = as(sums_in, wide), counts = given(counts_in, wide, {P, C}, "counts");
-  const Tensor losses = given(losses_in, wide, {P}, "losses");
-  Tensor proto = make(sums, {}, wide), cap = make(sums, {}, wide), spread = make(sums, {}, wide);
-  Tensor pull = make(sums, {2, C, D}, wide);
-  auto run = [&](auto zero) {
+  const ProtoGeoClasses t =
+      proto_geo_classes(sums, counts, losses, batch, variance_cap, margin, high_valence);
+  with_opmath_type(t.opmath, [&](auto zero) {
     using T = decltype(zero);
+    const int64_t C = t.classes;
     T values[3], count[kMaxClasses];
-    Classes<T> a{static_cast<const T*>(sums.const_data_ptr()),
-                 static_cast<const T*>(counts.const_data_ptr()),
-                 static_cast<const T*>(losses.const_data_ptr()), P, batch, C, D,
-                 scratch<T>(0, C * D), count, values,
-                 static_cast<T*>(pull.mutable_data_ptr()),
-                 Geometry{int(C), variance_cap, margin, uint64_t(high_valence)}};
-    torch::stable::parallel_for(0, C, P * D < 8192 ? C : 1, [&](int64_t begin, int64_t end) {
+    const Classes<T> a{data<T>(t.sums), data<T>(t.counts),
+                       data<T>(t.losses), t.parts,
+                       batch, C,
+                       t.width, scratch<T>(0, C * t.width),
+                       count, values,
+                       mutable_data<T>(t.pull), t.geometry};
+    const int64_t grain = t.parts * t.width < 8192 ? C : 1;
+    torch::stable::parallel_for(0, C, grain, [&](int64_t begin, int64_t end) {
       for (int64_t c = begin; c < end; ++c) mean_kernel<T>(a, c);
     });
     classes_kernel<T>(a);
-    *static_cast<T*>(proto.mutable_data_ptr()) = values[0];
-    *static_cast<T*>(cap.mutable_data_ptr()) = values[1];
-    *static_cast<T*>(spread.mutable_data_ptr()) = values[2];
-  };
-  if (wide == ScalarType::Double) run(double{});
-  else run(float{});
-  return {proto, cap, spread, pull};
+    *mutable_data<T>(t.proto) = values[0];
+    *mutable_data<T>(t.cap) = values[1];
+    *mutable_data<T>(t.margin) = values[2];
+  });
+  return t.results();
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(
     const Tensor& features, const Tensor& prototypes, const Tensor& cells, const Tensor& labels,
     double tau, double variance_cap, double margin, int64_t high_valence, int64_t num_classes,
     int64_t chunk) {
-  auto [sums, counts, losses, unit, stats] =
+  const auto [sums, counts, losses, unit, row_stats] =
       rows(features, prototypes, cells, labels, tau, num_classes, chunk);
-  auto [proto, cap, spread, pull] =
+  const auto [proto, cap, margin_value, pull] =
       classes(sums, counts, losses, features.size(0), variance_cap, margin, high_valence);
-  return {proto, cap, spread, unit, stats, pull};
+  return {proto, cap, margin_value, unit, row_stats, pull};
 }
 
 Tensor backward(const Tensor& grad_proto, const Tensor& grad_cap, const Tensor& grad_margin,
-                const Tensor& features_in, const Tensor& prototypes_in, const Tensor& labels_in,
-                const Tensor& unit_in, const Tensor& stats_in, const Tensor& pull_in) {
-  const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  const int64_t C = pull_in.size(1);
-  const ScalarType wide = wide_type(features_in);
-  const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
-  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
-  const Tensor unit = given(unit_in, wide, {B, K}, "unit");
-  const Tensor stats = given(stats_in, wide, {B, 2}, "row_stats");
-  const Tensor pull = given(pull_in, wide, {2, C, D}, "pull");
-  check_labels(labels, C);
-  const Tensor gp = given(grad_proto, wide, {}, "grad_proto");
-  const Tensor gc = given(grad_cap, wide, {}, "grad_cap");
-  const Tensor gm = given(grad_margin, wide, {}, "grad_margin");
-  Tensor gradient = make(features, {B, D}, features.scalar_type());
+                const Tensor& features, const Tensor& prototypes, const Tensor& labels,
+                const Tensor& unit, const Tensor& row_stats, const Tensor& pull) {
+  const ProtoGeoGradients t = proto_geo_gradients(grad_proto, grad_cap, grad_margin, features,
+                                                  prototypes, labels, unit, row_stats, pull);
+  check_labels(t.labels, t.classes);
   with_float_type(features.scalar_type(), [&](auto in) {
     using In = decltype(in);
-    using T = decltype(to_float(in));
-    const int64_t padded = round_up(D, kPad);
-    const T* by_row = pad_rows(static_cast<const T*>(prototypes.const_data_ptr()), K, D,
-                               scratch<T>(0, K * padded));
+    using T = opmath_t<In>;
+    const int64_t C = t.classes, D = t.width, K = t.cells, padded = round_up(D, kPad);
+    const T* by_row = pad_rows(data<T>(t.prototypes), K, D, scratch<T>(0, K * padded));
     T* weighted = scratch<T>(2, C * padded);
-    const T* pulls = static_cast<const T*>(pull.const_data_ptr());
-    const T weights[2] = {*static_cast<const T*>(gc.const_data_ptr()),
-                          *static_cast<const T*>(gm.const_data_ptr())};
+    const T *of_cap = data<T>(t.pull), *of_margin = of_cap + C * D;
+    const T grad_cap = *data<T>(t.grad_cap), grad_margin = *data<T>(t.grad_margin);
     for (int64_t c = 0; c < C; ++c)
       for (int64_t d = 0; d < padded; ++d)
         weighted[c * padded + d] =
-            d < D ? weights[0] * pulls[c * D + d] + weights[1] * pulls[(C + c) * D + d] : T(0);
-    const Backward<In, T> a{static_cast<const In*>(features.const_data_ptr()), by_row,
-                            static_cast<const T*>(unit.const_data_ptr()),
-                            static_cast<const T*>(stats.const_data_ptr()), weighted,
-                            labels.const_data_ptr<int64_t>(), B, D, K,
-                            *static_cast<const T*>(gp.const_data_ptr()),
-                            static_cast<In*>(gradient.mutable_data_ptr())};
+            d < D ? grad_cap * of_cap[c * D + d] + grad_margin * of_margin[c * D + d] : T(0);
+    const Backward<In, T> a{data<In>(t.features), by_row,
+                            data<T>(t.unit), data<T>(t.row_stats),
+                            weighted, data<int64_t>(t.labels),
+                            t.batch, D,
+                            K, *data<T>(t.grad_proto),
+                            mutable_data<In>(t.gradient)};
     // Rows are independent here, so the split over threads may follow their number.
-    torch::stable::parallel_for(0, (B + 23) / 24, 1, [&](int64_t begin, int64_t end) {
-      T* own = scratch<T>(1, 16 * padded + 8 * K);
-      backward_kernel<T>(a, begin * 24, std::min(end * 24, B), own);
+    torch::stable::parallel_for(0, (t.batch + 23) / 24, 1, [&](int64_t begin, int64_t end) {
+      T* block = scratch<T>(1, 16 * padded + 8 * K);
+      backward_kernel<T>(a, begin * 24, std::min(end * 24, t.batch), block);
     });
   });
-  return gradient;
+  return t.gradient;
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ NG_INLINE const T* tile_of(const In* features, int64_t width, int64_t rows, T* c
   }
   stride = round_up(width, kPad);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t d = 0; d < width; ++d) copy[r * stride + d] = to_float(features[r * width + d]);
+    for (int64_t d = 0; d < width; ++d) copy[r * stride + d] = to_opmath(features[r * width + d]);
   for (int64_t r = 0; r < R; ++r)
     for (int64_t d = r < rows ? width : 0; d < stride; ++d) copy[r * stride + d] = T(0);
   return copy;
@@ -266,7 +266,7 @@ NG_INLINE void backward_body(Backward<In, T> a, int64_t begin, int64_t end, T* s
     if (!direct)
       for (int64_t r = 0; r < n; ++r)
         for (int64_t d = 0; d < a.width; ++d)
-          a.gradient[(row + r) * a.width + d] = from_float<In>(out[r * padded + d]);
+          a.gradient[(row + r) * a.width + d] = from_opmath<In>(out[r * padded + d]);
   }
 }
 

@@ -4,8 +4,8 @@
 
 #include "scratch.h"
 #include "simd.h"
-#include "tensors.h"
 #include "topomap_math.h"
+#include "topomap_tensors.h"
 
 namespace ng {
 namespace {
@@ -110,13 +110,13 @@ NG_INLINE void topomap_body(Topomap<Out, T> a, int64_t block, T* scratch) {
           const T* from = tile_out + r * kPad;
           if (a.channels_last) {
             Out* to = a.out + (map / a.features * P + p) * a.features + map % a.features;
-            for (int64_t j = 0; j < width; ++j) to[j * a.features] = from_float<Out>(from[j]);
+            for (int64_t j = 0; j < width; ++j) to[j * a.features] = from_opmath<Out>(from[j]);
           } else {
             Out* to = a.out + map * P + p;
             if (width == V * S::W)
-              for (int j = 0; j < V * S::W; ++j) to[j] = from_float<Out>(from[j]);
+              for (int j = 0; j < V * S::W; ++j) to[j] = from_opmath<Out>(from[j]);
             else
-              for (int64_t j = 0; j < width; ++j) to[j] = from_float<Out>(from[j]);
+              for (int64_t j = 0; j < width; ++j) to[j] = from_opmath<Out>(from[j]);
           }
         }
       }
@@ -126,54 +126,44 @@ NG_INLINE void topomap_body(Topomap<Out, T> a, int64_t block, T* scratch) {
 
 NG_FOR_EACH_LEVEL(topomap_kernel, topomap_body)
 
-Tensor topomap(const Tensor& values_in, const Tensor& matrix_in, const Tensor& mask_in,
-               const Tensor& mean_in, const Tensor& factor_in, bool unit_sum, bool zscore,
-               ScalarType dtype, bool channels_last) {
-  const int64_t N = values_in.size(0), F = values_in.size(1), C = values_in.size(2);
-  const int64_t P = matrix_in.size(1), M = N * F;
-  check_shape(matrix_in, {C, P}, "matrix");
-  check_shape(mask_in, {P}, "mask");
-  check_shape(mean_in, {C + 1}, "mean");
-  check_shape(factor_in, {C + 1, C + 1}, "factor");
-  const ScalarType wide = wide_type(values_in);
-  const Tensor values = as(values_in, wide);  // few beside the pixels they become
-  const Tensor matrix = as(matrix_in, wide), mask = as(mask_in, wide);
-  const Tensor mean = as(mean_in, wide), factor = as(factor_in, wide);
-  Tensor out = channels_last ? make(values, {N, P, F}, dtype) : make(values, {N, F, P}, dtype);
-  if (M == 0 || P == 0) return out;
-  auto run = [&](auto zero) {
+Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
+               const Tensor& factor, bool unit_sum, bool zscore, ScalarType dtype,
+               bool channels_last) {
+  const TopomapTensors t =
+      topomap_tensors(values, matrix, mask, mean, factor, dtype, channels_last);
+  const int64_t C = t.channels, P = t.pixels;
+  if (t.maps == 0 || P == 0) return t.out;
+  with_opmath_type(t.opmath, [&](auto zero) {
     with_float_type(dtype, [&](auto to) {
       using Out = decltype(to);
       using T = decltype(zero);
       const int64_t padded = round_up(P, kPad), columns = round_up(C + 1, kPad);
       T* packed = scratch<T>(0, (C + 1) * padded + (C + 1) * columns);
       T* inside = packed + C * padded;
-      T* turned = inside + padded;
-      const T* w = static_cast<const T*>(matrix.const_data_ptr());
-      const T* m = static_cast<const T*>(mask.const_data_ptr());
-      const T* l = static_cast<const T*>(factor.const_data_ptr());
+      T* transposed = inside + padded;
+      const T *w = data<T>(t.matrix), *l = data<T>(t.factor);
+      const bool* m = data<bool>(t.mask);
       for (int64_t c = 0; c < C; ++c) {
         std::copy(w + c * P, w + (c + 1) * P, packed + c * padded);
         std::fill(packed + c * padded + P, packed + (c + 1) * padded, T(0));
       }
       std::copy(m, m + P, inside);
       std::fill(inside + P, inside + padded, T(0));
-      std::fill(turned, turned + (C + 1) * columns, T(0));
+      std::fill(transposed, transposed + (C + 1) * columns, T(0));
       for (int64_t i = 0; i <= C; ++i)
-        for (int64_t j = 0; j <= C; ++j) turned[j * columns + i] = l[i * (C + 1) + j];
-      const Topomap<Out, T> a{static_cast<const T*>(values.const_data_ptr()), packed, inside,
-                                  static_cast<const T*>(mean.const_data_ptr()), turned, M, C, P, F,
-                                  unit_sum, zscore, channels_last,
-                                  static_cast<Out*>(out.mutable_data_ptr())};
-      torch::stable::parallel_for(0, (M + kMaps - 1) / kMaps, 1, [&](int64_t begin, int64_t end) {
-        T* own = scratch<T>(1, kMaps * (C + 1) + 8 * (kPad + C + 1 + columns));
-        for (int64_t i = begin; i < end; ++i) topomap_kernel<T>(a, i, own);
+        for (int64_t j = 0; j <= C; ++j) transposed[j * columns + i] = l[i * (C + 1) + j];
+      const Topomap<Out, T> a{data<T>(t.values), packed,     inside,   data<T>(t.mean),
+                              transposed,        t.maps,     C,        P,
+                              t.features,        unit_sum,   zscore,   channels_last,
+                              mutable_data<Out>(t.out)};
+      torch::stable::parallel_for(0, (t.maps + kMaps - 1) / kMaps, 1, [&](int64_t begin,
+                                                                          int64_t end) {
+        T* block = scratch<T>(1, kMaps * (C + 1) + 8 * (kPad + C + 1 + columns));
+        for (int64_t i = begin; i < end; ++i) topomap_kernel<T>(a, i, block);
       });
     });
-  };
-  if (wide == ScalarType::Double) run(double{});
-  else run(float{});
-  return out;
+  });
+  return t.out;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // neighbouring pixels of the output at a time.
 #include "augment_tensors.h"
 #include "launch.h"
+#include "vector4.h"
 
 #ifndef NG_EMULATED
 #include <cuda_bf16.h>
@@ -23,35 +24,30 @@ struct Batch {
   const int64_t* index;
   const float* params;
   T* out;  // [B, S, S, channels]
-  Frame frame;
+  ImageLayout layout;
   int64_t images;
   int32_t size, per_block;  // steps of a block; a step is kPixels neighbouring pixels
   bool words;               // images start at multiples of four bytes
 };
 
 template <class T>
-struct alignas(4 * sizeof(T)) Four {
-  T value[4];
-};
-
-template <class T>
-__device__ __forceinline__ Four<T> four(float4 v) {
-  return {from_float<T>(v.x), from_float<T>(v.y), from_float<T>(v.z), from_float<T>(v.w)};
+__device__ __forceinline__ Vector4<T> rounded(float4 v) {
+  return {from_opmath<T>(v.x), from_opmath<T>(v.y), from_opmath<T>(v.z), from_opmath<T>(v.w)};
 }
 
 #ifndef NG_EMULATED
 // Two values are converted by one instruction.
 template <>
-__device__ __forceinline__ Four<bf16> four<bf16>(float4 v) {
+__device__ __forceinline__ Vector4<bf16> rounded<bf16>(float4 v) {
   const __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
-  Four<bf16> out;
+  Vector4<bf16> out;
   __builtin_memcpy(&out, pair, sizeof(out));
   return out;
 }
 template <>
-__device__ __forceinline__ Four<f16> four<f16>(float4 v) {
+__device__ __forceinline__ Vector4<f16> rounded<f16>(float4 v) {
   const __half2 pair[2] = {__floats2half2_rn(v.x, v.y), __floats2half2_rn(v.z, v.w)};
-  Four<f16> out;
+  Vector4<f16> out;
   __builtin_memcpy(&out, pair, sizeof(out));
   return out;
 }
@@ -64,7 +60,8 @@ __device__ __forceinline__ uint32_t pair_of(uint32_t byte, uint32_t next) {
 }
 
 template <int kStep>
-__device__ __forceinline__ void stage(const uint8_t* image, Frame f, bool words, uint32_t* table) {
+__device__ __forceinline__ void stage(const uint8_t* image, ImageLayout f, bool words,
+                                      uint32_t* table) {
   if (words) {
     const uint32_t* word = reinterpret_cast<const uint32_t*>(image);
     const int count = f.bytes / 4;
@@ -85,19 +82,20 @@ __device__ __forceinline__ void stage(const uint8_t* image, Frame f, bool words,
   for (int i = threadIdx.x; i < f.row; i += kThreads) table[f.bytes + i] = 0;
 }
 
-// The source's channels at one place, from bytes on (before gain and bias).
+// The source's channels at one point, still in units of a byte (before gain and bias).
 template <int kStep, bool kStaged>
-__device__ __forceinline__ void look_up(const uint8_t* image, const uint32_t* table, Frame f,
-                                        uint32_t offset, float part_x, float part_y,
-                                        float (&value)[kStep]) {
+__device__ __forceinline__ void sample(const uint8_t* image, const uint32_t* table,
+                                       ImageLayout f, uint32_t offset, float fraction_x,
+                                       float fraction_y, float (&value)[kStep]) {
 #pragma unroll
   for (int c = 0; c < kStep; ++c) {
     if constexpr (kStaged) {
       const uint32_t top = table[offset + c], bottom = table[offset + f.row + c];
       value[c] = blend(bits_float(top << 16), bits_float(top & 0xffff0000u),
-                       bits_float(bottom << 16), bits_float(bottom & 0xffff0000u), part_x, part_y);
+                       bits_float(bottom << 16), bits_float(bottom & 0xffff0000u), fraction_x,
+                       fraction_y);
     } else {
-      value[c] = blend_corners(corners(image, offset + c, f), part_x, part_y);
+      value[c] = blend_corners(corners(image, offset + c, f), fraction_x, fraction_y);
     }
   }
 }
@@ -112,24 +110,24 @@ __global__ void __launch_bounds__(kThreads) augment_kernel(Batch<T> a) {
   float* exchange = reinterpret_cast<float*>(shared) + threadIdx.x / 32 * (32 * 12);
   uint32_t* table = reinterpret_cast<uint32_t*>(shared) + (kExchange ? kWarps * 32 * 12 : 0);
 
-  const int64_t row = blockIdx.x, number = a.index[row];
+  const int64_t row = blockIdx.x, source = a.index[row];
   const int per_line = (a.size + kPixels - 1) / kPixels, steps = per_line * a.size;
   const int first = blockIdx.y * a.per_block;
   const int end = first + a.per_block < steps ? first + a.per_block : steps;
   T* out = a.out + row * a.size * a.size * kChannels;
-  if (number < 0 || number >= a.images) {
-    const T nan = from_float<T>(bits_float(0x7fc00000u));
+  if (source < 0 || source >= a.images) {
+    const T nan = from_opmath<T>(bits_float(0x7fc00000u));
     for (int i = first * kPixels * kChannels + threadIdx.x; i < end * kPixels * kChannels;
          i += kThreads)
       out[i] = nan;
     return;
   }
-  const uint8_t* image = a.store + number * a.frame.bytes;
-  if (threadIdx.x == 0) shared_plan = plan_of(a.params + row * kAugmentParams, a.frame, a.size);
-  if constexpr (kStaged) stage<kStep>(image, a.frame, a.words, table);
+  const uint8_t* image = a.store + source * a.layout.bytes;
+  if (threadIdx.x == 0) shared_plan = plan_of(a.params + row * kAugmentParams, a.layout, a.size);
+  if constexpr (kStaged) stage<kStep>(image, a.layout, a.words, table);
   __syncthreads();
   const Plan plan = shared_plan;
-  const Frame f = a.frame;
+  const ImageLayout f = a.layout;
   const uint32_t origin = offset_origin(f);
 
   // Every lane of a warp goes round as often, for they exchange results; those past the end work on
@@ -143,23 +141,23 @@ __global__ void __launch_bounds__(kThreads) augment_kernel(Batch<T> a) {
     float result[kPixels][kStep];
 #pragma unroll
     for (int i = 0; i < kPixels; ++i) {
-      float part_x, part_y;
-      const float place_x = clamp_place(plan.xx * (x + float(i)) + along_x, f.last_x);
-      const float place_y = clamp_place(plan.yx * (x + float(i)) + along_y, f.last_y);
-      const uint32_t source_column = split_place(place_x, f.last_x, part_x);
-      const uint32_t source_line = split_place(place_y, f.last_y, part_y);
+      float fraction_x, fraction_y;
+      const float source_x = clamp_coordinate(plan.xx * (x + float(i)) + along_x, f.last_x);
+      const float source_y = clamp_coordinate(plan.yx * (x + float(i)) + along_y, f.last_y);
+      const uint32_t source_column = split_coordinate(source_x, f.last_x, fraction_x);
+      const uint32_t source_line = split_coordinate(source_y, f.last_y, fraction_y);
       const uint32_t offset =
           source_column * uint32_t(kStep) + source_line * uint32_t(f.row) + origin;
-      look_up<kStep, kStaged>(image, table, f, offset, part_x, part_y, result[i]);
+      sample<kStep, kStaged>(image, table, f, offset, fraction_x, fraction_y, result[i]);
 #pragma unroll
       for (int c = 0; c < kStep; ++c) result[i][c] = result[i][c] * plan.gain + plan.bias;
     }
     // Few lines meet the box: a branch costs less than a comparison for each pixel.
-    if (line >= plan.cut_y0 && line < plan.cut_y1) {
+    if (line >= plan.cutout_y0 && line < plan.cutout_y1) {
 #pragma unroll
       for (int i = 0; i < kPixels; ++i) {
         const int at = column * kPixels + i;
-        const bool empty = at >= plan.cut_x0 && at < plan.cut_x1;
+        const bool empty = at >= plan.cutout_x0 && at < plan.cutout_x1;
 #pragma unroll
         for (int c = 0; c < kStep; ++c) result[i][c] = empty ? 0.0f : result[i][c];
       }
@@ -167,11 +165,11 @@ __global__ void __launch_bounds__(kThreads) augment_kernel(Batch<T> a) {
     if constexpr (kPixels == 1) {
       if (step < end)
         for (int c = 0; c < kChannels; ++c)
-          out[int64_t(step) * kChannels + c] = from_float<T>(result[0][kStep == 3 ? c : 0]);
+          out[int64_t(step) * kChannels + c] = from_opmath<T>(result[0][kStep == 3 ? c : 0]);
     } else if constexpr (kChannels == 1) {
       if (step < end)
-        reinterpret_cast<Four<T>*>(out)[step] =
-            four<T>(make_float4(result[0][0], result[1][0], result[2][0], result[3][0]));
+        reinterpret_cast<Vector4<T>*>(out)[step] =
+            rounded<T>(make_float4(result[0][0], result[1][0], result[2][0], result[3][0]));
     } else {
       // Each lane holds 12 neighbouring values; exchanged, neighbouring lanes store neighbours.
       float own[12];
@@ -187,7 +185,8 @@ __global__ void __launch_bounds__(kThreads) augment_kernel(Batch<T> a) {
 #pragma unroll
       for (int i = 0; i < 3; ++i)
         if (base + 32 * i + lane < 3 * end)
-          reinterpret_cast<Four<T>*>(out)[base + 32 * i + lane] = four<T>(exchanged[32 * i + lane]);
+          reinterpret_cast<Vector4<T>*>(out)[base + 32 * i + lane] =
+              rounded<T>(exchanged[32 * i + lane]);
       __syncwarp();
     }
     line += line_step;
@@ -203,7 +202,7 @@ template <class T, int kStep, int kChannels>
 void launch(Batch<T> a, int64_t batch, bool aligned, cudaStream_t stream) {
   const bool quads = aligned && a.size % 4 == 0 && sizeof(T) <= 4;
   const int64_t exchange = kChannels == 3 ? kWarps * 32 * 12 * 4 : 0;
-  const int64_t table = (int64_t(a.frame.bytes) + a.frame.row) * 4;
+  const int64_t table = (int64_t(a.layout.bytes) + a.layout.row) * 4;
   const int64_t steps = int64_t(a.size) * a.size / (quads ? 4 : 1);
   const int64_t most = (steps + kThreads - 1) / kThreads, wanted = kBlocksWanted / batch;
   const int64_t parts = wanted < 1 ? 1 : wanted > most ? most : wanted;
@@ -216,7 +215,7 @@ void launch(Batch<T> a, int64_t batch, bool aligned, cudaStream_t stream) {
   }
   if constexpr (sizeof(T) <= 4) {
     // Each block stages a whole image, which must not be much larger than what it makes of it.
-    if (exchange + table <= kSharedBytes && a.frame.bytes <= 4 * kStep * 4 * int64_t(a.per_block))
+    if (exchange + table <= kSharedBytes && a.layout.bytes <= 4 * kStep * 4 * int64_t(a.per_block))
       NG_LAUNCH((augment_kernel<T, kStep, kChannels, 4, true>), grid, block,
                 size_t(exchange + table), stream, a);
     else
@@ -230,18 +229,19 @@ Tensor augment(const Tensor& store_in, const Tensor& index_in, const Tensor& par
   const AugmentShape shape = augment_shape(store_in, index_in, params_in, size, channels);
   const OnDevice device(store_in);
   const Tensor store = torch::stable::contiguous(store_in);
-  const Tensor index = as(index_in, ScalarType::Long), params = as(params_in, ScalarType::Float);
+  const Tensor index = contiguous(index_in, ScalarType::Long);
+  const Tensor params = contiguous(params_in, ScalarType::Float);
   Tensor out = augment_output(store, shape, dtype);
   if (shape.batch == 0) return out;
   with_float_type(dtype, [&](auto type) {
     using T = decltype(type);
     const uint8_t* bytes = store.const_data_ptr<uint8_t>();
     T* to = static_cast<T*>(out.mutable_data_ptr());
-    const bool words = shape.frame.bytes % 4 == 0 && reinterpret_cast<size_t>(bytes) % 4 == 0;
+    const bool words = shape.layout.bytes % 4 == 0 && reinterpret_cast<size_t>(bytes) % 4 == 0;
     const Batch<T> a{bytes, index.const_data_ptr<int64_t>(), params.const_data_ptr<float>(), to,
-                     shape.frame, shape.images, int32_t(size), 0, words};
+                     shape.layout, shape.images, int32_t(size), 0, words};
     const bool aligned = reinterpret_cast<size_t>(to) % 16 == 0;
-    if (shape.frame.step == 3) launch<T, 3, 3>(a, shape.batch, aligned, device.stream());
+    if (shape.layout.step == 3) launch<T, 3, 3>(a, shape.batch, aligned, device.stream());
     else if (channels == 3) launch<T, 1, 3>(a, shape.batch, aligned, device.stream());
     else launch<T, 1, 1>(a, shape.batch, aligned, device.stream());
   });

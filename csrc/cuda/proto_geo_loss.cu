@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "proto_geo_loss_kernels.cuh"
+#include "proto_geo_loss_tensors.h"
 
 namespace ng {
 namespace {
@@ -17,78 +18,61 @@ bool all_aligned(int64_t width, P... pointers) {
   return width % 4 == 0 && ((reinterpret_cast<size_t>(pointers) % 16 == 0) && ...);
 }
 
-using RowResults = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-RowResults rows_on(const OnDevice& device, const Tensor& features_in, const Tensor& prototypes_in,
-                   const Tensor& cells_in, const Tensor& labels_in, double tau, int64_t classes,
-                   int64_t chunk, Tensor& finished) {
-  const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  STD_TORCH_CHECK(B > 0 && D > 0 && chunk > 0 && classes > 0 && classes <= kMaxClasses &&
-                      K > 0 && K <= kMaxCells,
+// `finished` counts the blocks of `classes` that are done; the kernel of `rows` sets it to 0.
+ProtoGeoRows rows_on(const OnDevice& device, const Tensor& features, const Tensor& prototypes,
+                     const Tensor& cells, const Tensor& labels, double tau, int64_t classes,
+                     int64_t chunk, const Tensor& finished) {
+  const ProtoGeoRows t = proto_geo_rows(features, prototypes, cells, labels, classes, chunk);
+  STD_TORCH_CHECK(t.batch > 0 && t.width > 0 && t.cells > 0 && t.cells <= kMaxCells,
                   "proto_geo_loss: a size is out of range");
-  const ScalarType wide = wide_type(features_in);
-  const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
-  const Tensor cells = given(cells_in, wide, {B, K}, "target_cells");
-  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
-  const int64_t P = (B + chunk - 1) / chunk;
-  Tensor sums = make(features, {P, classes, D}, wide), counts = make(features, {P, classes}, wide);
-  Tensor losses = make(features, {P}, wide);
-  Tensor unit = make(features, {B, K}, wide), stats = make(features, {B, 2}, wide);
   with_float_type(features.scalar_type(), [&](auto in) {
     using In = decltype(in);
-    using T = decltype(to_float(in));
-    const Rows<In, T> a{
-        static_cast<const In*>(features.const_data_ptr()),
-        static_cast<const T*>(prototypes.const_data_ptr()),
-        static_cast<const T*>(cells.const_data_ptr()), labels.const_data_ptr<int64_t>(), B, D, K,
-        chunk, int(classes), all_aligned(D, features.const_data_ptr(), prototypes.const_data_ptr()),
-        T(1.0 / tau), static_cast<T*>(sums.mutable_data_ptr()),
-        static_cast<T*>(counts.mutable_data_ptr()), static_cast<T*>(losses.mutable_data_ptr()),
-        static_cast<T*>(unit.mutable_data_ptr()), static_cast<T*>(stats.mutable_data_ptr()),
-        static_cast<int*>(finished.mutable_data_ptr())};
-    NG_LAUNCH((rows_kernel<In, T>), dim3(unsigned(P)), dim3(kThreads), 0, device.stream(), a);
+    using T = opmath_t<In>;
+    const bool aligned = all_aligned(t.width, data<In>(t.features), data<T>(t.prototypes));
+    const Rows<In, T> a{data<In>(t.features),      data<T>(t.prototypes),
+                        data<T>(t.target_cells),   data<int64_t>(t.labels),
+                        t.batch,                   t.width,
+                        t.cells,                   chunk,
+                        int(classes),              aligned,
+                        T(1.0 / tau),              mutable_data<T>(t.sums),
+                        mutable_data<T>(t.counts), mutable_data<T>(t.losses),
+                        mutable_data<T>(t.unit),   mutable_data<T>(t.row_stats),
+                        mutable_data<int>(finished)};
+    NG_LAUNCH((rows_kernel<In, T>), dim3(unsigned(t.parts)), dim3(kThreads), 0, device.stream(), a);
   });
-  return {sums, counts, losses, unit, stats};
+  return t;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> classes_on(const OnDevice& device, const Tensor& sums_in,
-                                                      const Tensor& counts_in,
-                                                      const Tensor& losses_in, int64_t batch,
-                                                      double variance_cap, double margin,
-                                                      int64_t high_valence, Tensor& finished) {
-  const int64_t P = sums_in.size(0), C = sums_in.size(1), D = sums_in.size(2);
-  STD_TORCH_CHECK(C > 0 && C <= kMaxClasses, "num_classes out of range");
-  const ScalarType wide = wide_type(sums_in);
-  const Tensor sums = as(sums_in, wide), counts = given(counts_in, wide, {P, C}, "counts");
-  const Tensor losses = given(losses_in, wide, {P}, "losses");
-  const int64_t blocks = (D + 31) / 32;
-  Tensor proto = make(sums, {}, wide), cap = make(sums, {}, wide), spread = make(sums, {}, wide);
-  Tensor pull = make(sums, {2, C, D}, wide), mean = make(sums, {C, D}, wide);
-  Tensor gram = make(sums, {blocks, C, C}, wide);
-  auto run = [&](auto zero) {
+ProtoGeoClasses classes_on(const OnDevice& device, const Tensor& sums, const Tensor& counts,
+                           const Tensor& losses, int64_t batch, double variance_cap, double margin,
+                           int64_t high_valence, const Tensor& finished) {
+  const ProtoGeoClasses t =
+      proto_geo_classes(sums, counts, losses, batch, variance_cap, margin, high_valence);
+  const int64_t C = t.classes, blocks = (t.width + 31) / 32;
+  const Tensor mean = empty(sums, {C, t.width}, t.opmath);
+  const Tensor gram = empty(sums, {blocks, C, C}, t.opmath);
+  with_opmath_type(t.opmath, [&](auto zero) {
     using T = decltype(zero);
-    const Classes<T> a{
-        static_cast<const T*>(sums.const_data_ptr()), static_cast<const T*>(counts.const_data_ptr()),
-        static_cast<const T*>(losses.const_data_ptr()), P, batch, D,
-        static_cast<T*>(mean.mutable_data_ptr()), static_cast<T*>(gram.mutable_data_ptr()),
-        static_cast<T*>(pull.mutable_data_ptr()), static_cast<T*>(proto.mutable_data_ptr()),
-        static_cast<T*>(cap.mutable_data_ptr()), static_cast<T*>(spread.mutable_data_ptr()),
-        static_cast<int*>(finished.mutable_data_ptr()),
-        Geometry{int(C), variance_cap, margin, uint64_t(high_valence)}};
+    const Classes<T> a{data<T>(t.sums),           data<T>(t.counts),
+                       data<T>(t.losses),         t.parts,
+                       batch,                     t.width,
+                       mutable_data<T>(mean),     mutable_data<T>(gram),
+                       mutable_data<T>(t.pull),   mutable_data<T>(t.proto),
+                       mutable_data<T>(t.cap),    mutable_data<T>(t.margin),
+                       mutable_data<int>(finished), t.geometry};
     NG_LAUNCH((classes_kernel<T>), dim3(unsigned(blocks)), dim3(kClassThreads), 0, device.stream(),
               a);
-  };
-  if (wide == ScalarType::Double) run(double{});
-  else run(float{});
-  return {proto, cap, spread, pull};
+  });
+  return t;
 }
 
-RowResults rows(const Tensor& features, const Tensor& prototypes, const Tensor& cells,
-                const Tensor& labels, double tau, int64_t classes, int64_t chunk) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> rows(
+    const Tensor& features, const Tensor& prototypes, const Tensor& cells, const Tensor& labels,
+    double tau, int64_t classes, int64_t chunk) {
   const OnDevice device(features);
-  Tensor finished = make(features, {1}, ScalarType::Int);
-  return rows_on(device, features, prototypes, cells, labels, tau, classes, chunk, finished);
+  const Tensor finished = empty(features, {1}, ScalarType::Int);
+  return rows_on(device, features, prototypes, cells, labels, tau, classes, chunk, finished)
+      .results();
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> classes(const Tensor& sums, const Tensor& counts,
@@ -96,9 +80,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> classes(const Tensor& sums, const Ten
                                                    double variance_cap, double margin,
                                                    int64_t high_valence) {
   const OnDevice device(sums);
-  Tensor finished = torch::stable::new_zeros(sums, {1}, ScalarType::Int);
+  const Tensor finished = torch::stable::new_zeros(sums, {1}, ScalarType::Int);
   return classes_on(device, sums, counts, losses, batch, variance_cap, margin, high_valence,
-                    finished);
+                    finished)
+      .results();
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(
@@ -106,48 +91,37 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> forward(
     double tau, double variance_cap, double margin, int64_t high_valence, int64_t num_classes,
     int64_t chunk) {
   const OnDevice device(features);
-  Tensor finished = make(features, {1}, ScalarType::Int);  // the first kernel sets it to 0
-  auto [sums, counts, losses, unit, stats] = rows_on(device, features, prototypes, cells, labels,
-                                                     tau, num_classes, chunk, finished);
-  auto [proto, cap, spread, pull] = classes_on(device, sums, counts, losses, features.size(0),
-                                               variance_cap, margin, high_valence, finished);
-  return {proto, cap, spread, unit, stats, pull};
+  const Tensor finished = empty(features, {1}, ScalarType::Int);
+  const ProtoGeoRows r = rows_on(device, features, prototypes, cells, labels, tau, num_classes,
+                                 chunk, finished);
+  const ProtoGeoClasses c = classes_on(device, r.sums, r.counts, r.losses, r.batch, variance_cap,
+                                       margin, high_valence, finished);
+  return {c.proto, c.cap, c.margin, r.unit, r.row_stats, c.pull};
 }
 
 Tensor backward(const Tensor& grad_proto, const Tensor& grad_cap, const Tensor& grad_margin,
-                const Tensor& features_in, const Tensor& prototypes_in, const Tensor& labels_in,
-                const Tensor& unit_in, const Tensor& stats_in, const Tensor& pull_in) {
-  const OnDevice device(features_in);
-  const int64_t B = features_in.size(0), D = features_in.size(1), K = prototypes_in.size(0);
-  const int64_t C = pull_in.size(1);
-  const ScalarType wide = wide_type(features_in);
-  const Tensor features = torch::stable::contiguous(features_in);
-  const Tensor prototypes = given(prototypes_in, wide, {K, D}, "prototypes");
-  const Tensor labels = given(labels_in, ScalarType::Long, {B}, "labels");
-  const Tensor unit = given(unit_in, wide, {B, K}, "unit");
-  const Tensor stats = given(stats_in, wide, {B, 2}, "row_stats");
-  const Tensor pull = given(pull_in, wide, {2, C, D}, "pull");
-  const Tensor gp = given(grad_proto, wide, {}, "grad_proto");
-  const Tensor gc = given(grad_cap, wide, {}, "grad_cap");
-  const Tensor gm = given(grad_margin, wide, {}, "grad_margin");
-  Tensor gradient = make(features, {B, D}, features.scalar_type());
+                const Tensor& features, const Tensor& prototypes, const Tensor& labels,
+                const Tensor& unit, const Tensor& row_stats, const Tensor& pull) {
+  const OnDevice device(features);
+  const ProtoGeoGradients t = proto_geo_gradients(grad_proto, grad_cap, grad_margin, features,
+                                                  prototypes, labels, unit, row_stats, pull);
   with_float_type(features.scalar_type(), [&](auto in) {
     using In = decltype(in);
-    using T = decltype(to_float(in));
-    const bool aligned = all_aligned(D, features.const_data_ptr(), prototypes.const_data_ptr(),
-                                     pull.const_data_ptr());
-    const Backward<In, T> a{
-        static_cast<const In*>(features.const_data_ptr()),
-        static_cast<const T*>(prototypes.const_data_ptr()),
-        static_cast<const T*>(unit.const_data_ptr()), static_cast<const T*>(stats.const_data_ptr()),
-        static_cast<const T*>(pull.const_data_ptr()), static_cast<const T*>(gp.const_data_ptr()),
-        static_cast<const T*>(gc.const_data_ptr()), static_cast<const T*>(gm.const_data_ptr()),
-        labels.const_data_ptr<int64_t>(), B, D, K, int(C), aligned,
-        static_cast<In*>(gradient.mutable_data_ptr())};
-    NG_LAUNCH((backward_kernel<In, T>), dim3(unsigned((B + kGroup - 1) / kGroup)), dim3(kThreads), 0,
-              device.stream(), a);
+    using T = opmath_t<In>;
+    const bool aligned =
+        all_aligned(t.width, data<In>(t.features), data<T>(t.prototypes), data<T>(t.pull));
+    const Backward<In, T> a{data<In>(t.features),    data<T>(t.prototypes),
+                            data<T>(t.unit),         data<T>(t.row_stats),
+                            data<T>(t.pull),         data<T>(t.grad_proto),
+                            data<T>(t.grad_cap),     data<T>(t.grad_margin),
+                            data<int64_t>(t.labels), t.batch,
+                            t.width,                 t.cells,
+                            int(t.classes),          aligned,
+                            mutable_data<In>(t.gradient)};
+    NG_LAUNCH((backward_kernel<In, T>), dim3(unsigned((t.batch + kGroup - 1) / kGroup)),
+              dim3(kThreads), 0, device.stream(), a);
   });
-  return gradient;
+  return t.gradient;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "launch.h"
 #include "proto_geo_math.h"
+#include "vector4.h"
 
 namespace ng {
 namespace {
@@ -10,23 +11,6 @@ namespace {
 constexpr int kWarps = 4, kRows = 4, kCells = 32, kColumns = 128;
 constexpr int kThreads = 32 * kWarps, kGroup = kWarps * kRows;
 constexpr int kClassThreads = 1024;
-
-template <class In>
-struct alignas(sizeof(In) * 4 < 16 ? sizeof(In) * 4 : 16) Four {
-  In x[4];
-};
-
-// Four neighbouring columns from d on; zeros beyond the row's end. `aligned` allows one wide load.
-template <class T, class In>
-__device__ __forceinline__ void load4(const In* row, int64_t d, int64_t width, bool aligned,
-                                      T (&x)[4]) {
-  if (aligned && d < width) {
-    const Four<In> four = *reinterpret_cast<const Four<In>*>(row + d);
-    for (int i = 0; i < 4; ++i) x[i] = to_float(four.x[i]);
-  } else {
-    for (int i = 0; i < 4; ++i) x[i] = d + i < width ? T(to_float(row[d + i])) : T(0);
-  }
-}
 
 // Lane L gets the sum over all lanes of their v[L]: 31 exchanges instead of 32 x 5.
 template <int STEP, class T>
@@ -70,7 +54,7 @@ __device__ __forceinline__ void cosines(const Rows<In, T>& a, const int64_t (&ro
       const int k = warp + i * kWarps;
       T p[4] = {};
       if (first + k < a.cells)
-        load4(a.prototypes + (first + k) * a.width, d, a.width, a.aligned, p);
+        load4(a.prototypes + (first + k) * a.width + d, a.width - d, a.aligned, p);
       for (int j = 0; j < 4; ++j) {
         tile[k][4 * lane + j] = p[j];
         square_p[i] += p[j] * p[j];
@@ -80,7 +64,7 @@ __device__ __forceinline__ void cosines(const Rows<In, T>& a, const int64_t (&ro
     T f[kRows][4];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      load4(a.features + row[r] * a.width, d, a.width, a.aligned, f[r]);
+      load4(a.features + row[r] * a.width + d, a.width - d, a.aligned, f[r]);
       for (int j = 0; j < 4; ++j) square_f[r] += f[r][j] * f[r][j];
     }
 #pragma unroll
@@ -186,7 +170,7 @@ __global__ void __launch_bounds__(kThreads) rows_kernel(Rows<In, T> a) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t label = a.labels[i];
       if (label >= 0 && label < a.classes)
-        slab[label * kColumns] += T(to_float(a.features[i * a.width + d])) * a.row_stats[2 * i];
+        slab[label * kColumns] += T(to_opmath(a.features[i * a.width + d])) * a.row_stats[2 * i];
     }
     for (int c = 0; c < a.classes; ++c)
       a.sums[(blockIdx.x * int64_t(a.classes) + c) * a.width + d] = slab[c * kColumns];
@@ -258,21 +242,21 @@ __global__ void __launch_bounds__(kClassThreads) classes_kernel(Classes<T> a) {
   if (threadIdx.x < C) {  // one thread per class
     const int i = threadIdx.x;
     const int pairs = geo_pairs(a.geometry, count), high = geo_high_classes(a.geometry, count);
-    T own = 0, spread = 0, pull = 0, value = 0;
+    T own = 0, margin_sum = 0, pull = 0, value = 0;
     for (int b = 0; b < C; ++b) {
       T x = 0, own_i = 0, own_b = 0, add = 0;
       if (b != i && geo_kept(count[i]) && geo_kept(count[b]))
         add = geo_margin(a.geometry, gram[i][i], gram[b][b], gram[i][b], pairs, x, own_i, own_b);
       cross[i][b] = x;
       own += own_i;
-      if (b > i) spread += add;
+      if (b > i) margin_sum += add;
     }
     cross[i][i] = own;
     if (geo_kept(count[i]) && (a.geometry.high_valence >> i & 1))
       value = geo_cap(a.geometry, gram[i][i], high, pull);
     cap_pull[i] = pull;
     cap_value[i] = value;
-    margin_value[i] = spread;
+    margin_value[i] = margin_sum;
   }
   if (warp == kWarpsHere - 1) {
     T loss = 0;
@@ -284,13 +268,13 @@ __global__ void __launch_bounds__(kClassThreads) classes_kernel(Classes<T> a) {
   if (threadIdx.x == 0) {
     T cap = bad ? T(NAN) : T(0);
     for (int i = 0; i < C; ++i) cap += gram[i][i] * T(0);  // a NaN anywhere makes both terms NaN
-    T spread = cap;
+    T margin_sum = cap;
     for (int i = 0; i < C; ++i) {
       cap += cap_value[i];
-      spread += margin_value[i];
+      margin_sum += margin_value[i];
     }
     *a.cap = cap;
-    *a.margin = spread;
+    *a.margin = margin_sum;
   }
   const volatile T* means = a.mean;
   for (int64_t j = threadIdx.x; j < C * D; j += kClassThreads) {
@@ -337,9 +321,9 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(Backward<In, T> a) {
     T along = 0;
     for (int64_t d = 4 * lane; d < a.width; d += kColumns) {
       T f[4], cap[4], margin[4];
-      load4(a.features + row[r] * a.width, d, a.width, a.aligned, f);
-      load4(pull[r], d, a.width, a.aligned, cap);
-      load4(pull[r] + other, d, a.width, a.aligned, margin);
+      load4(a.features + row[r] * a.width + d, a.width - d, a.aligned, f);
+      load4(pull[r] + d, a.width - d, a.aligned, cap);
+      load4(pull[r] + other + d, a.width - d, a.aligned, margin);
       for (int j = 0; j < 4; ++j) along += f[j] * (gc * cap[j] + gm * margin[j]);
     }
     along = norm_is_clamped(inverse[r]) ? T(0) : warp_sum(along) * inverse[r];
@@ -353,7 +337,7 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(Backward<In, T> a) {
       for (int k = warp; k < kCells; k += kWarps) {
         T p[4] = {};
         if (first + k < a.cells)
-          load4(a.prototypes + (first + k) * a.width, d, a.width, a.aligned, p);
+          load4(a.prototypes + (first + k) * a.width + d, a.width - d, a.aligned, p);
         for (int j = 0; j < 4; ++j) tile[k][4 * lane + j] = p[j];
       }
 #pragma unroll
@@ -375,20 +359,14 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(Backward<In, T> a) {
     for (int r = 0; r < kRows; ++r) {
       if (mine + r >= a.batch) break;
       T f[4], cap[4], margin[4];
-      load4(a.features + row[r] * a.width, d, a.width, a.aligned, f);
-      load4(pull[r], d, a.width, a.aligned, cap);
-      load4(pull[r] + other, d, a.width, a.aligned, margin);
-      Four<In> out;
+      load4(a.features + row[r] * a.width + d, a.width - d, a.aligned, f);
+      load4(pull[r] + d, a.width - d, a.aligned, cap);
+      load4(pull[r] + other + d, a.width - d, a.aligned, margin);
+      Vector4<In> out;
       for (int j = 0; j < 4; ++j)
-        out.x[j] = from_float<In>(
+        out.x[j] = from_opmath<In>(
             inverse[r] * (gp * sum[r][j] + gc * cap[j] + gm * margin[j] - f[j] * radial[r]));
-      In* to = a.gradient + row[r] * a.width + d;
-      if (a.aligned && d < a.width) {
-        *reinterpret_cast<Four<In>*>(to) = out;
-      } else {
-        for (int j = 0; j < 4; ++j)
-          if (d + j < a.width) to[j] = out.x[j];
-      }
+      store4(a.gradient + row[r] * a.width + d, a.width - d, a.aligned, out);
     }
   }
 }

@@ -4,6 +4,8 @@
 // float32 arithmetic: TF32 would cost three digits (5e-3).
 #include "launch.h"
 #include "topomap_math.h"
+#include "topomap_tensors.h"
+#include "vector4.h"
 
 namespace ng {
 namespace {
@@ -14,11 +16,6 @@ constexpr int kQuad = 4, kPixels = 32 * kQuad;    // pixels of a thread, of a ti
 // Channels taken through shared memory at a time.
 template <class T>
 constexpr int kChannelsOf = sizeof(T) == 8 ? 16 : 32;
-
-template <class Out>
-struct alignas(sizeof(Out) * 4 < 16 ? sizeof(Out) * 4 : 16) Four {
-  Out x[4];
-};
 
 template <class Out, class T>
 struct Topomap {
@@ -122,17 +119,10 @@ __global__ void __launch_bounds__(kThreads) topomap_kernel(Topomap<Out, T> a) {
 #pragma unroll
       for (int i = 0; i < kEach; ++i) {
         if (mine + i >= a.maps) break;
-        Four<Out> four;
+        Vector4<Out> four;
 #pragma unroll
-        for (int j = 0; j < kQuad; ++j) four.x[j] = from_float<Out>(sum[i][j]);
-        Out* to = a.out + (mine + i) * P + p;
-        if (a.aligned && p < P) {
-          *reinterpret_cast<Four<Out>*>(to) = four;
-        } else {
-#pragma unroll
-          for (int j = 0; j < kQuad; ++j)
-            if (p + j < P) to[j] = four.x[j];
-        }
+        for (int j = 0; j < kQuad; ++j) four.x[j] = from_opmath<Out>(sum[i][j]);
+        store4(a.out + (mine + i) * P + p, P - p, a.aligned, four);
       }
     } else {
 #pragma unroll
@@ -143,12 +133,12 @@ __global__ void __launch_bounds__(kThreads) topomap_kernel(Topomap<Out, T> a) {
         for (int i = 0; i < kEach; i += 4) {
           const int64_t map = mine + i;
           if (map >= a.maps) break;
-          Four<Out> four;
+          Vector4<Out> four;
 #pragma unroll
-          for (int k = 0; k < 4; ++k) four.x[k] = from_float<Out>(sum[i + k][j]);
+          for (int k = 0; k < 4; ++k) four.x[k] = from_opmath<Out>(sum[i + k][j]);
           if (a.aligned) {  // four features of one window lie side by side
             Out* to = a.out + (map / F * P + p + j) * F + map % F;
-            *reinterpret_cast<Four<Out>*>(to) = four;
+            *reinterpret_cast<Vector4<Out>*>(to) = four;
           } else {
 #pragma unroll
             for (int k = 0; k < 4; ++k)
@@ -161,46 +151,35 @@ __global__ void __launch_bounds__(kThreads) topomap_kernel(Topomap<Out, T> a) {
   }
 }
 
-Tensor topomap(const Tensor& values_in, const Tensor& matrix_in, const Tensor& mask_in,
-               const Tensor& mean_in, const Tensor& factor_in, bool unit_sum, bool zscore,
-               ScalarType dtype, bool channels_last) {
-  const OnDevice device(values_in);
-  const int64_t N = values_in.size(0), F = values_in.size(1), C = values_in.size(2);
-  const int64_t P = matrix_in.size(1), M = N * F;
-  check_shape(matrix_in, {C, P}, "matrix");
-  check_shape(mask_in, {P}, "mask");
-  check_shape(mean_in, {C + 1}, "mean");
-  check_shape(factor_in, {C + 1, C + 1}, "factor");
-  const ScalarType wide = wide_type(values_in);
-  const Tensor values = as(values_in, wide);  // few beside the pixels they become
-  const Tensor matrix = as(matrix_in, wide), mask = as(mask_in, ScalarType::Bool);
-  const Tensor mean = as(mean_in, wide), factor = as(factor_in, wide);
-  Tensor out = channels_last ? make(values, {N, P, F}, dtype) : make(values, {N, F, P}, dtype);
-  if (M == 0 || P == 0) return out;
-  const int64_t blocks = (M + kMaps - 1) / kMaps, tiles = (P + kPixels - 1) / kPixels;
+Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
+               const Tensor& factor, bool unit_sum, bool zscore, ScalarType dtype,
+               bool channels_last) {
+  const OnDevice device(values);
+  const TopomapTensors t =
+      topomap_tensors(values, matrix, mask, mean, factor, dtype, channels_last);
+  if (t.maps == 0 || t.pixels == 0) return t.out;
+  const int64_t blocks = (t.maps + kMaps - 1) / kMaps;
+  const int64_t tiles = (t.pixels + kPixels - 1) / kPixels;
   STD_TORCH_CHECK(blocks < (int64_t(1) << 31), "too many maps for one call");
   // Few maps: share their pixels out until every multiprocessor has about two blocks.
   int64_t split = (2 * multiprocessors() + blocks - 1) / blocks;
   split = split < tiles ? split : tiles;
-  auto run = [&](auto zero) {
+  with_opmath_type(t.opmath, [&](auto zero) {
     with_float_type(dtype, [&](auto to) {
       using Out = decltype(to);
       using T = decltype(zero);
-      const bool aligned = (channels_last ? F : P) % 4 == 0 &&
-                           reinterpret_cast<size_t>(out.const_data_ptr()) % 16 == 0;
+      const bool aligned = (channels_last ? t.features : t.pixels) % 4 == 0 &&
+                           reinterpret_cast<size_t>(t.out.const_data_ptr()) % 16 == 0;
       const Topomap<Out, T> a{
-          static_cast<const T*>(values.const_data_ptr()),
-          static_cast<const T*>(matrix.const_data_ptr()), static_cast<const T*>(mean.const_data_ptr()),
-          static_cast<const T*>(factor.const_data_ptr()),
-          static_cast<const bool*>(mask.const_data_ptr()), M, C, P, F, unit_sum, zscore,
-          channels_last, aligned, static_cast<Out*>(out.mutable_data_ptr())};
+          data<T>(t.values),  data<T>(t.matrix), data<T>(t.mean), data<T>(t.factor),
+          data<bool>(t.mask), t.maps,            t.channels,      t.pixels,
+          t.features,         unit_sum,          zscore,          channels_last,
+          aligned,            mutable_data<Out>(t.out)};
       NG_LAUNCH((topomap_kernel<Out, T>), dim3(unsigned(blocks), unsigned(split)),
                 dim3(kThreads), 0, device.stream(), a);
     });
-  };
-  if (wide == ScalarType::Double) run(double{});
-  else run(float{});
-  return out;
+  });
+  return t.out;
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ MISTAKES = {
     ),
     "one rounding to bfloat16": (
         LOGIT, "cpu", "cpu/logit_loss.cpp",
-        "loss[l] -= y[i] * z[i];", "loss[l] -= T(to_float(from_float<bf16>(y[i] * z[i])));",
+        "loss[l] -= y[i] * z[i];", "loss[l] -= T(to_opmath(from_opmath<bf16>(y[i] * z[i])));",
     ),
     "mass of the target taken for 1 on CUDA": (
         LOGIT, "emulated", "cuda/logit_loss.cu", " * mass -", " -",
