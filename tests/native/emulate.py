@@ -18,7 +18,7 @@ from pathlib import Path
 
 EMULATION = Path(__file__).parent / "emulation"
 COMPILER = shlex.split(os.environ.get("CXX", "g++"))
-COMPILE = ["-x", "c++", "-std=c++17", "-O1", "-g", "-fPIC", "-Wno-unknown-pragmas"]
+COMPILE = ["-std=c++20", "-O1", "-g1", "-fPIC", "-Wno-unknown-pragmas"]
 # Two libraries in one process must not share their emulators' state.
 COMPILE += ["-fvisibility=hidden", "-fno-gnu-unique", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
@@ -54,27 +54,34 @@ def build(
     include: Iterable[Path] = (),
     sanitize: bool = False,
     extra: Iterable[str] = (),
+    first: Path = EMULATION / "with_torch.h",
 ) -> Path:
     """A library with the operators that `sources` register, as lib`name`.so in a cache folder.
 
-    `extra` are flags for the compiler, which win over those here. Compiled again only where a
-    source, the flags, or a header beside a source or in `include` changed. Raises RuntimeError
-    with the compiler's words.
+    `extra` are flags for the compiler, which win over those here. `first` is a header that every
+    source sees before its own; it is compiled once for all sources with the same flags, which
+    halves the time of a small one. Compiled again only where a source, the flags, or a header
+    beside a source or in `include` changed. Raises RuntimeError with the compiler's words.
     """
     import torch
 
     include = [Path(folder) for folder in include]
     installed = Path(torch.__file__).parent
-    flags = COMPILE + (SANITIZE if sanitize else []) + _includes(include)
-    flags += ["-isystem", str(installed / "include"), *extra]
+    flags = COMPILE + (SANITIZE if sanitize else [])
+    flags += [f"-I{EMULATION}", "-isystem", str(installed / "include"), *extra]
     libraries = installed / "lib"
     link = ["-shared", "-Wl,--no-undefined", f"-L{libraries}", f"-Wl,-rpath,{libraries}"]
     link += (SANITIZE if sanitize else []) + ["-ltorch_cpu", "-ltorch"]
     about = [torch.__version__, _run([*COMPILER, "--version"], "the compiler's version")]
 
+    command = [*COMPILER, *flags, "-x", "c++-header", str(first)]
+    made_of = [*about, *command, *_texts([first, *_headers([EMULATION])])]
+    precompiled = _cached(command, f"{first.name}.gch", made_of, f"{first.name} did not compile")
+
     def compile_one(source: Path) -> Path:
         folders = [EMULATION, source.parent, *include]
-        command = [*COMPILER, *flags, "-c", str(source)]
+        command = [*COMPILER, *flags, *(f"-I{folder}" for folder in include)]
+        command += ["-include", str(precompiled.with_suffix("")), "-x", "c++", "-c", str(source)]
         made_of = [*about, *command, *_texts([source, *_headers(folders)])]
         return _cached(command, f"{source.stem}.o", made_of, f"{source.name} did not compile")
 
@@ -86,9 +93,9 @@ def build(
 
 def build_program(source: Path, defines: Iterable[str] = (), sanitize: bool = False) -> Path:
     """A program from one source that has a main() and needs no torch."""
-    flags = COMPILE + (SANITIZE if sanitize else []) + _includes([])
+    flags = COMPILE + (SANITIZE if sanitize else []) + [f"-I{EMULATION}"]
     flags += [f"-D{define}" for define in defines]
-    command = [*COMPILER, *flags, str(source)]
+    command = [*COMPILER, *flags, "-x", "c++", str(source)]
     made_of = [*command, *_texts([source, *_headers([EMULATION])])]
     return _cached(command, source.stem, made_of, f"{source.name} did not compile")
 
@@ -101,10 +108,6 @@ def load(library: Path) -> ctypes.CDLL:
     handle = ctypes.CDLL(str(library))
     handle.ng_emulated_launches.restype = ctypes.c_int64
     return handle
-
-
-def _includes(folders: list[Path]) -> list[str]:
-    return [f"-I{folder}" for folder in [EMULATION, *folders]]  # its cuda_runtime.h comes first
 
 
 def _headers(folders: list[Path]) -> list[Path]:

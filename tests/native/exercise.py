@@ -1,12 +1,19 @@
 """Runs operators of a library over odd shapes and layouts: a process of its own, for sanitizers.
 
-    python -m tests.native.exercise LIBRARY cpu|emulated OPERATOR...
+    python -m tests.native.exercise
+
+reads runs from standard input, one line of JSON each: the library, its kind ("cpu" or "emulated"),
+the names of operators, variables of the environment, and a file for what the run says. It answers
+each with its exit code. A run is a fork, because loading torch takes longer than most of them.
 
 Every tensor has memory of its own, as small as it can be, so that a read past its end is seen.
 """
 
 import importlib
+import json
+import os
 import sys
+import traceback
 
 import numpy as np
 import torch
@@ -91,7 +98,7 @@ def augment(kind):
                     ops.augment(store, index, params, size=size, channels=channels, dtype=dtype)
 
 
-def main(library, kind, *operators):
+def run(library, kind, operators):
     torch.ops.load_library(library)
     _library.native = lambda device: True
     if kind == "emulated":
@@ -102,8 +109,28 @@ def main(library, kind, *operators):
         module.rows_per_sum = lambda batch, device: split(batch, "cuda")
     for name in operators:
         globals()[name](kind)
-    print("clean")
+    print("clean", flush=True)
+
+
+def main():
+    for line in sys.stdin:
+        library, kind, operators, environment, said = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.dup2(file, 1)
+                os.dup2(file, 2)
+                os.environ.update(environment)
+                run(library, kind, operators)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -215,9 +215,9 @@ def test_launches_from_several_threads_take_turns(ops):
 
 def test_blocks_that_meet_often_take_well_under_a_second(ops):
     out = torch.empty(64, 128, dtype=torch.int32)
-    start = time.perf_counter()
+    start = time.thread_time()  # the processor's time: that of other processes does not count
     ops.meet_often(out, 15)
-    assert time.perf_counter() - start < 3  # about 0.2 s where nothing else runs
+    assert time.thread_time() - start < 1  # about 0.1 s
     # Each of a lane's five bits is flipped three times.
     thread = torch.arange(128, dtype=torch.int32)
     assert torch.equal(out, ((thread ^ 31) + 15).expand(64, 128))
@@ -240,10 +240,11 @@ def test_sanitizers_notice_what_a_kernel_must_not_read(what):
 
 
 IN_TORCH = """
+import sys
 import torch
 from tests.native import emulate, test_emulator
 definitions = test_emulator.define()
-library = emulate.load(emulate.build([test_emulator.SELFTEST], "selftest", sanitize=True))
+library = emulate.load(sys.argv[1])
 ops = torch.ops.neurogaze_selftest
 for how in (0, 7):  # that a throw leaves nothing behind that the sanitizer takes for an error
     try:
@@ -260,7 +261,9 @@ ops.misread(torch.zeros(5), 1, torch.zeros(32))
 @pytest.mark.usefixtures("sanitizers")
 def test_sanitizers_work_in_torch():
     environment = emulate.sanitizer_environment()
-    command = [sys.executable, "-c", IN_TORCH]
+    # Built here, because a compiler is slow where the sanitizer is loaded into it, too.
+    library = emulate.build([SELFTEST], "selftest", sanitize=True)
+    command = [sys.executable, "-c", IN_TORCH, str(library)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=200, cwd=ROOT, env=environment
     )
@@ -284,7 +287,7 @@ def test_only_what_changed_is_compiled_again(tmp_path, monkeypatch):
     def built():
         made.clear()
         path = emulate.build([tmp_path / "one.cu", tmp_path / "two.cu"], "two", [tmp_path / "with"])
-        return path, sorted(name for name in made if "." in name)
+        return path, sorted(name for name in made if name.endswith((".o", ".so")))
 
     (tmp_path / "with").mkdir()
     for name in ("one", "two"):

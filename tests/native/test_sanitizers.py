@@ -1,5 +1,6 @@
 """The kernels under address and undefined-behaviour sanitizers, over odd shapes and layouts."""
 
+import json
 import re
 import subprocess
 import sys
@@ -41,33 +42,55 @@ missing = emulate.available() or emulate.sanitizers_available()
 pytestmark = pytest.mark.skipif(missing is not None, reason=str(missing))
 
 
-def run(library, kind, operators, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "tests.native.exercise", str(library), kind, *operators],
-        capture_output=True,
+@pytest.fixture(scope="module")
+def runner():
+    """tests.native.exercise, with the sanitizers loaded; it forks for each run."""
+    environment = emulate.sanitizer_environment() | {"OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-m", "tests.native.exercise"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=emulate.sanitizer_environment() | {"OMP_NUM_THREADS": "2"} | environment,
-    )
+        env=environment,
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def run(runner, tmp_path):
+    def run(library, kind, operators, **environment):
+        """The exit code of a run, and what it said."""
+        said = tmp_path / "said"
+        order = [str(library), kind, operators, environment, str(said)]
+        runner.stdin.write(json.dumps(order) + "\n")
+        runner.stdin.flush()
+        code = int(runner.stdout.readline())
+        return code, said.read_text()
+
+    return run
 
 
 @pytest.mark.parametrize(
     ("kind", "level"),
     [("cpu", "baseline"), ("cpu", "avx2"), ("cpu", "avx512"), ("emulated", "")],
 )
-def test_no_sanitizer_has_anything_to_say(kind, level):
+def test_no_sanitizer_has_anything_to_say(run, kind, level):
     library = variants.build(kind, OPERATORS, name=f"sanitized_{kind}", sanitize=True)
-    done = run(library, kind, OPERATORS, NEUROGAZE_CPU_LEVEL=level)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert done.stdout.split() == ["clean"]
+    code, said = run(library, kind, OPERATORS, NEUROGAZE_CPU_LEVEL=level)
+    assert code == 0, said[-4000:]
+    assert said.splitlines()[-1] == "clean"
+    assert "ERROR" not in said
 
 
 @pytest.mark.parametrize(("kind", "file", "right", "wrong"), MISTAKES, ids=[x[1] for x in MISTAKES])
-def test_a_read_past_the_end_is_reported(kind, file, right, wrong):
+def test_a_read_past_the_end_is_reported(run, kind, file, right, wrong):
     names = {"cpu": "neurogaze_fast", "emulated": "neurogaze_emulated"}
     folder = variants.with_mistake(kind, file, right, wrong, names[kind])
     operators = [name for name in OPERATORS if name in file]
     library = variants.build(kind, operators, folder, f"sanitized_{kind}", sanitize=True)
-    done = run(library, kind, operators)
-    assert done.returncode != 0
-    assert re.search("AddressSanitizer: (heap|stack|global)-buffer-overflow", done.stderr)
+    code, said = run(library, kind, operators)
+    assert code != 0
+    assert re.search("AddressSanitizer: (heap|stack|global)-buffer-overflow", said), said[-4000:]
