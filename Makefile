@@ -5,14 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO := runs/demo-eeg
-SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*/*)
+SOURCES := setup.py pyproject.toml constraints.txt $(wildcard requirements/*.txt) $(wildcard csrc/*/*)
 # Without a GPU the CUDA kernels are only compiled, so one architecture is enough. A wheel for others:
 # TORCH_CUDA_ARCH_LIST="7.5;8.0;8.6;9.0;10.0;12.0+PTX" pip wheel --no-build-isolation .
 ifeq ($(shell command -v nvidia-smi),)
 export TORCH_CUDA_ARCH_LIST ?= 9.0
 endif
 
-.PHONY: train test serve bench gpu lint clean
+.PHONY: train test test-plain coverage serve bench gpu lint lock clean
 .DEFAULT_GOAL := train
 
 train: $(DEMO)/bank.safetensors  ## from drawn faces and simulated EEG to a student and its report
@@ -25,10 +25,19 @@ $(DEMO)/bank.safetensors: | $(VENV)/.installed
 	$(BIN)/python -m neurogaze_fast.train_teacher $(DEMO)/eeg --folds 0 --out $(DEMO)/teacher
 	$(BIN)/python -m neurogaze_fast.build_prototypes $(DEMO)/teacher --out $@
 
-test: $(VENV)/.installed-test  ## run the tests, a file at a time for each processor
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-serve: $(VENV)/.installed-serve $(VENV)/.installed-vision  ## the newest run as a web page
+test: $(VENV)/.installed-test  ## run the tests, a file at a time for each processor
+	$(PYTEST) --durations=25 --durations-min=2
+
+# What a machine without a compiler runs: the operators in plain torch, fer2013.csv read by Python.
+test-plain: $(VENV)/.installed-test  ## what trains and reads, without the native libraries
+	NEUROGAZE_NATIVE=0 $(PYTEST) -q $(PLAIN)
+
+coverage: $(VENV)/.installed-test  ## which lines the tests run, child processes too: build/coverage/html
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html
+
+serve: $(VENV)/.installed-serve  ## the newest run as a web page
 	$(BIN)/python -m neurogaze_fast.serve
 
 bench: $(VENV)/.installed-bench  ## measure; tables in benchmarks/README.md
@@ -44,25 +53,38 @@ lint: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) build *.egg-info neurogaze_fast/*.so
 
+# CPython 3.11 on Linux x86_64 takes what the lock files name, file by file; any other takes what
+# constraints.txt names, and the newest of the rest.
+LOCKED := $(BIN)/python -c 'import platform as p, sys; \
+	here = p.python_implementation(), p.system(), p.machine(), *sys.version_info[:2]; \
+	sys.exit(here != ("CPython", "Linux", "x86_64", 3, 11))'
+BUILD := "setuptools>=77" wheel "pybind11>=2.13" "torch>=2.11" "ninja>=1.11"
+
 # Build requirements are installed first so that the build needs no isolated environment of its own,
 # which would download torch a second time.
 $(VENV)/.installed: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt "setuptools>=77" wheel "pybind11>=2.13" "torch>=2.11" "ninja>=1.11"
-	$(PIP) install -c constraints.txt --no-build-isolation -e ".[eeg]"
+	if $(LOCKED); then \
+		$(PIP) install -q --require-hashes -r requirements/train.txt && \
+		$(PIP) install --no-deps --no-build-isolation -e .; \
+	else \
+		$(PIP) install -q -c constraints.txt $(BUILD) && \
+		$(PIP) install -c constraints.txt --no-build-isolation -e ".[eeg]"; \
+	fi
 	touch $@
 
-# By name, not by folder: what is installed is not built again, only the extra's packages come.
-extra = $(PIP) install -q -c constraints.txt "neurogaze_fast[$(1)]"
-
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(call extra,test)
+# By name, not by folder: what is installed is not built again, only the extras' packages come.
+extras-serve := serve,vision
+extras-test := test
+extras-bench := bench
+$(VENV)/.installed-serve $(VENV)/.installed-test $(VENV)/.installed-bench: \
+		$(VENV)/.installed-%: $(VENV)/.installed
+	if $(LOCKED); then \
+		$(PIP) install -q --require-hashes -r requirements/$*.txt; \
+	else \
+		$(PIP) install -q -c constraints.txt "neurogaze_fast[$(extras-$*)]"; \
+	fi
 	touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed
-	$(call extra,bench)
-	touch $@
-
-$(VENV)/.installed-serve $(VENV)/.installed-vision: $(VENV)/.installed-%: $(VENV)/.installed
-	$(call extra,$*)
-	touch $@
+lock:  ## name the packages of every command with their hashes anew (constraints.txt has the versions)
+	$(BIN)/python requirements/lock.py
