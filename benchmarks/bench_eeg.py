@@ -34,19 +34,19 @@ def trial(tmp_path_factory):
     return next(iter(read_dreamer(path)))
 
 
-def ours(windows, rate, operator):
-    power = features(welch_power(torch.from_numpy(windows), rate))
+def ours(windows, sfreq, operator):
+    power = features(welch_power(torch.from_numpy(windows), sfreq))
     return topomap(power, operator)
 
 
-def with_mne(windows, rate, interpolate):
+def with_mne(windows, sfreq, interpolate):
     from mne.time_frequency import psd_array_welch
 
     density, hz = psd_array_welch(
         windows.astype(np.float64),
-        rate,
-        n_fft=int(rate),
-        n_overlap=int(rate) // 2,
+        sfreq,
+        n_fft=int(sfreq),
+        n_overlap=int(sfreq) // 2,
         window="hann",
         verbose=False,
     )
@@ -63,15 +63,15 @@ def with_torcheeg(windows, entropy, interpolate):
 @pytest.mark.benchmark(group="eeg")
 def test_recording_to_maps(benchmark, trial):
     cleaned = clean(trial)
-    windows, _ = cut(cleaned.signal, cleaned.rate, 2.0, 0.5)
+    windows, _ = cut(cleaned.signal, cleaned.sfreq, 2.0, 0.5)
     windows = np.ascontiguousarray(windows)
     operator = TopomapOperator.from_names(DREAMER, SIZE)
     interpolate = mne_call(operator, SIZE)
     rivals = {
-        "native": lambda: ours(windows, cleaned.rate, operator),
-        "mne": lambda: with_mne(windows, cleaned.rate, interpolate),
+        "native": lambda: ours(windows, cleaned.sfreq, operator),
+        "mne": lambda: with_mne(windows, cleaned.sfreq, interpolate),
         "clean": lambda: clean(trial),
-        "band power": lambda: welch_power(torch.from_numpy(windows), cleaned.rate),
+        "band power": lambda: welch_power(torch.from_numpy(windows), cleaned.sfreq),
     }
     found = rivals["native"]().flatten(0, 1).double().numpy()
     expected = np.nan_to_num(rivals["mne"]())
@@ -83,7 +83,7 @@ def test_recording_to_maps(benchmark, trial):
         from torcheeg.transforms import BandDifferentialEntropy, ToInterpolatedGrid
 
         bands = {name: list(edges) for name, edges in BANDS.items()}
-        entropy = BandDifferentialEntropy(sampling_rate=int(cleaned.rate), band_dict=bands)
+        entropy = BandDifferentialEntropy(sampling_rate=int(cleaned.sfreq), band_dict=bands)
         grid = ToInterpolatedGrid(DREAMER_CHANNEL_LOCATION_DICT)
         rivals["torcheeg"] = lambda: with_torcheeg(windows, entropy, grid)
     except ImportError:

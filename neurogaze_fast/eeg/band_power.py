@@ -23,16 +23,16 @@ POWER_FLOOR = 1e-12
 
 
 def welch(
-    signal: Tensor, rate: float, *, segment: float = 1.0, overlap: float = 0.5
+    signal: Tensor, sfreq: float, *, segment: float = 1.0, overlap: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """One-sided power spectral density: the mean of Hann-windowed periodograms.
 
-    Equals scipy.signal.welch(signal, rate, window="hann", nperseg=L, noverlap=int(L * overlap),
-    detrend="constant", scaling="density", average="mean") with L = round(segment * rate).
+    Equals scipy.signal.welch(signal, sfreq, window="hann", nperseg=L, noverlap=int(L * overlap),
+    detrend="constant", scaling="density", average="mean") with L = round(segment * sfreq).
 
     Args:
         signal: [..., T], a floating dtype, microvolts; computed in float32, or float64 for float64.
-        rate: samples per second.
+        sfreq: sampling frequency, Hz.
         segment: seconds a periodogram covers; its inverse is the resolution.
         overlap: fraction of a segment shared with the next, in [0, 1).
 
@@ -46,10 +46,10 @@ def welch(
         raise OperatorError(
             f"signal must be a floating tensor [..., T], got {signal.dtype} {tuple(signal.shape)}."
         )
-    length = round(segment * rate)
+    length = round(segment * sfreq)
     if not 0 <= overlap < 1 or length < 2:
         raise OperatorError(
-            f"segment={segment} s at {rate} Hz is {length} samples and overlap is {overlap}: a "
+            f"segment={segment} s at {sfreq} Hz is {length} samples and overlap is {overlap}: a "
             "segment needs at least 2 samples, and overlap must lie in [0, 1)."
         )
     if signal.shape[-1] < length:
@@ -57,23 +57,23 @@ def welch(
             f"The signal has {signal.shape[-1]} samples, a segment of {segment} s has {length}. "
             "Use longer windows or a shorter segment."
         )
-    wide = torch.float64 if signal.dtype == torch.float64 else torch.float32
+    working = torch.float64 if signal.dtype == torch.float64 else torch.float32
     taper = torch.hann_window(length, dtype=torch.float64, device=signal.device)
-    scale = 1 / (rate * taper.square().sum())
-    pieces = signal.to(wide).unfold(-1, length, length - int(length * overlap))
-    pieces = (pieces - pieces.mean(-1, keepdim=True)) * taper.to(wide)
+    scale = 1 / (sfreq * taper.square().sum())
+    pieces = signal.to(working).unfold(-1, length, length - int(length * overlap))
+    pieces = (pieces - pieces.mean(-1, keepdim=True)) * taper.to(working)
     # MKL refuses an empty batch.
     spectrum = torch.fft.rfft(pieces) if pieces.numel() else pieces[..., : length // 2 + 1] + 0j
-    density = (spectrum.real.square() + spectrum.imag.square()).mean(-2) * scale.to(wide)
-    # Each inner frequency stands for its negative too; 0 and, for even L, rate / 2 are their own.
+    density = (spectrum.real.square() + spectrum.imag.square()).mean(-2) * scale.to(working)
+    # Each inner frequency stands for its negative too; 0 and, for even L, sfreq / 2 are their own.
     density[..., 1 : (length + 1) // 2] *= 2
-    frequencies = torch.arange(length // 2 + 1, dtype=torch.float64) * (rate / length)
+    frequencies = torch.arange(length // 2 + 1, dtype=torch.float64) * (sfreq / length)
     return frequencies, density
 
 
 def welch_power(
     signal: Tensor,
-    rate: float,
+    sfreq: float,
     bands: Mapping[str, tuple[float, float]] = BANDS,
     *,
     segment: float = 1.0,
@@ -88,7 +88,7 @@ def welch_power(
 
     Args:
         signal: [..., C, T], microvolts.
-        rate: samples per second.
+        sfreq: sampling frequency, Hz.
         bands: name to (low, high) in Hz; their order is the order of F.
         segment: see welch.
         overlap: see welch.
@@ -98,21 +98,21 @@ def welch_power(
 
     Raises:
         OperatorError: as welch; a signal without channels; a band that holds no frequency of the
-            spectrum or reaches beyond rate / 2.
+            spectrum or reaches beyond sfreq / 2.
     """
     if signal.ndim < 2:
         raise OperatorError(f"signal must be [..., C, T], got {tuple(signal.shape)}.")
-    frequencies, density = welch(signal, rate, segment=segment, overlap=overlap)
+    frequencies, density = welch(signal, sfreq, segment=segment, overlap=overlap)
     resolution = float(frequencies[1])
     powers = []
     for name, (low, high) in bands.items():
         # In units of the resolution, so that 8 Hz is not 7.999... and lands in the upper band.
         first, last = (math.ceil(edge / resolution - 1e-9) for edge in (low, high))
-        if not 0 <= first < last or high > rate / 2 + 1e-9:
+        if not 0 <= first < last or high > sfreq / 2 + 1e-9:
             raise OperatorError(
                 f"Band {name} ({low:g}-{high:g} Hz) has no frequency in a spectrum of "
-                f"{resolution:g} Hz steps up to {rate / 2:g} Hz. Use a longer segment, another "
-                "band or a higher rate."
+                f"{resolution:g} Hz steps up to {sfreq / 2:g} Hz. Use a longer segment, another "
+                "band or a higher sampling frequency."
             )
         powers.append(density[..., first:last].sum(-1) * resolution)
     return torch.stack(powers, dim=-2)

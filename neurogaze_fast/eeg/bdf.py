@@ -63,19 +63,19 @@ def bdf_defect(path: Path, kind: str = "BDF") -> str | None:
 
 
 def write_bdf(
-    path: Path, channels: list[Channel], digital: np.ndarray, rate: int, *, recording: str
+    path: Path, channels: list[Channel], digital: np.ndarray, sfreq: int, *, recording: str
 ) -> None:
-    """Write `digital` int32 [C, T] with records of one second, T a multiple of `rate`.
+    """Write `digital` int32 [C, T] with records of one second, T a multiple of `sfreq`.
 
     Args:
         path: The file.
         channels: C of them; names up to 16 characters.
         digital: Samples in steps, within 24 bits.
-        rate: Samples per second.
+        sfreq: Sampling frequency, Hz.
         recording: Up to 80 ASCII characters, kept in the header.
     """
     count, samples = digital.shape
-    records = samples // rate
+    records = samples // sfreq
     low, high = zip(*(channel.physical for channel in channels), strict=True)
     # Fixed fields, so that the same samples give the same bytes.
     fixed = [("", 80), (recording, 80), ("01.01.00", 8), ("00.00.00", 8)]
@@ -89,12 +89,12 @@ def write_bdf(
         ([DIGITAL_MIN] * count, 8),
         ([DIGITAL_MAX] * count, 8),
         ([""] * count, 80),
-        ([rate] * count, 8),
+        ([sfreq] * count, 8),
         ([""] * count, 32),
     ]
     text = "".join(str(value).ljust(width) for value, width in fixed)
     text += "".join(str(value).ljust(width) for values, width in columns for value in values)
-    blocks = digital.reshape(count, records, rate).transpose(1, 0, 2)
+    blocks = digital.reshape(count, records, sfreq).transpose(1, 0, 2)
     bytes4 = np.ascontiguousarray(blocks, "<i4").view(np.uint8).reshape(-1, 4)
     with open(path, "wb") as file:
         file.write(MAGIC + text.encode("ascii"))

@@ -19,7 +19,7 @@ from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.maps import FLAGS, SHARD_WINDOWS, MapSet
 from neurogaze_fast.eeg.preprocess import COMMON_SITES, Cleaned, CleanOptions, clean
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.eeg.windows import blinks, cut, swing
+from neurogaze_fast.eeg.windows import blinks, cut, peak_to_peak
 from neurogaze_fast.errors import DataError
 
 EXAMPLES = 5
@@ -63,10 +63,10 @@ def build_maps(
     """Make the map set of all trials, one trial in memory at a time.
 
     Of each trial only its band power [n, F, C] is kept; the maps are made in batches at the end.
-    In this order: clean; cut into windows; leave out windows that swing too far; feature of band
-    power; minus its mean over the baseline's windows (where there is no usable baseline, minus the
-    mean of the trial's own windows, our choice, flagged and counted); z-score of each subject by
-    that subject's own windows; interpolate.
+    The steps, in this order: clean; cut into windows; leave out windows whose peak-to-peak
+    amplitude is too large; take the feature of band power; subtract its mean over the baseline's
+    windows (where there is no usable baseline, the mean of the trial's own windows, our choice,
+    flagged and counted); scale each subject by that subject's own windows; interpolate.
 
     Args:
         trials: what the readers give.
@@ -86,13 +86,13 @@ def build_maps(
         reference=config.reference,
         bad_channel=config.bad_channel,
     )
-    names: tuple[str, ...] | None = options.sites
+    ch_names: tuple[str, ...] | None = options.sites
     for done, trial in enumerate(trials, start=1):
         found = trial if isinstance(trial, LeftOut) else _measure(trial, options, config, counts)
         if isinstance(found, tuple):
             part, recorded = found
-            names = names or recorded
-            if recorded == names:
+            ch_names = ch_names or recorded
+            if recorded == ch_names:
                 parts.append(part)
             else:
                 what = f"{part.trial.subject}, clip {part.trial.clip}"
@@ -101,7 +101,7 @@ def build_maps(
             counts.add(found)
         progress("trials", done, None)
     parts = _without_lone_windows(parts, counts)
-    if not parts or names is None:
+    if not parts or ch_names is None:
         reasons = ", ".join(f"{reason} ({n})" for reason, n in counts.left_out.most_common())
         raise DataError(
             f"No window could be used. Left out: {reasons or 'nothing, there were no trials'}. "
@@ -113,7 +113,7 @@ def build_maps(
     lengths = [len(part.start) for part in parts]
     subject = np.repeat([number[part.trial.subject] for part in parts], lengths).astype(np.int64)
     power = zscore_by_subject(np.concatenate([part.power for part in parts]), subject)
-    operator = TopomapOperator.from_names(names, config.size, method=config.method)
+    operator = TopomapOperator.from_names(ch_names, config.size, method=config.method)
     ratings = np.array([_ratings(part.trial) for part in parts], np.float32)
     valence, arousal = np.repeat(ratings, lengths, axis=0).T.copy()
     provenance = {
@@ -137,7 +137,7 @@ def build_maps(
         start=np.concatenate([part.start for part in parts]),
         flags=np.concatenate([part.flags for part in parts]),
         subjects=subjects,
-        names=names,
+        names=ch_names,
         bands=tuple(BANDS),
         provenance=provenance,
     )
@@ -172,41 +172,41 @@ def _measure(
     if isinstance(cleaned, LeftOut):
         return cleaned
     what = f"{trial.subject}, clip {trial.clip}"
-    windows, start = cut(cleaned.signal, cleaned.rate, config.window, config.overlap)
+    windows, start = cut(cleaned.signal, cleaned.sfreq, config.window, config.overlap)
     if not len(windows):
         return LeftOut(trial.path, what, f"shorter than a window of {config.window:g} s")
-    steady = (swing(windows) <= config.reject).all(axis=1)
+    steady = (peak_to_peak(windows) <= config.reject).all(axis=1)
     reason = f"a channel swings by more than {config.reject:g} microvolts"
     if not steady.any():
         return LeftOut(trial.path, what, f"in every window {reason}")
     if not steady.all():
         counts.windows[reason] += int((~steady).sum())
     windows, start = windows[steady], start[steady]
-    feature = _feature(windows, cleaned.rate, config.feature)
+    feature = _feature(windows, cleaned.sfreq, config.feature)
     rest = _rest(cleaned, config)
     flags = np.full(len(start), FLAGS["interpolated"] * int(cleaned.interpolated.any()), np.uint8)
-    flags |= (FLAGS["blink"] * blinks(windows, cleaned.names)).astype(np.uint8)
+    flags |= (FLAGS["blink"] * blinks(windows, cleaned.ch_names)).astype(np.uint8)
     if rest is None:
         flags |= np.uint8(FLAGS["no_baseline"])
     level = feature.mean(axis=0)
     corrected = (feature - (level if rest is None else rest)).astype(np.float32)
-    return _Part(trial, corrected, level, start, flags), cleaned.names
+    return _Part(trial, corrected, level, start, flags), cleaned.ch_names
 
 
 def _rest(cleaned: Cleaned, config: PrepareEegConfig) -> np.ndarray | None:
     """float64 [F, C]: mean feature of the baseline's steady windows; None where there are none."""
     if cleaned.baseline is None:
         return None
-    windows, _ = cut(cleaned.baseline, cleaned.rate, config.window, config.overlap)
-    windows = windows[(swing(windows) <= config.reject).all(axis=1)]
+    windows, _ = cut(cleaned.baseline, cleaned.sfreq, config.window, config.overlap)
+    windows = windows[(peak_to_peak(windows) <= config.reject).all(axis=1)]
     if not len(windows):
         return None
-    return _feature(windows, cleaned.rate, config.feature).mean(axis=0)
+    return _feature(windows, cleaned.sfreq, config.feature).mean(axis=0)
 
 
-def _feature(windows: np.ndarray, rate: float, kind: str) -> np.ndarray:
+def _feature(windows: np.ndarray, sfreq: float, kind: str) -> np.ndarray:
     """float64 [n, F, C] of windows [n, C, L]."""
-    power = welch_power(torch.from_numpy(np.ascontiguousarray(windows)), rate)
+    power = welch_power(torch.from_numpy(np.ascontiguousarray(windows)), sfreq)
     return features(power.double(), kind).numpy()
 
 
@@ -252,13 +252,13 @@ def _hashes(paths: Iterable[Path]) -> list[dict[str, str]]:
 
 def _sources(parts: Sequence[_Part]) -> dict[str, dict[str, Any]]:
     """Counts by source, and its mean feature [F][C] before any correction, for the figure."""
-    facts = {}
+    metadata = {}
     for source in dict.fromkeys(part.trial.source for part in parts):
         mine = [part for part in parts if part.trial.source == source]
         windows = [len(part.start) for part in mine]
         rated = [n for part, n in zip(mine, windows, strict=True) if part.trial.valence is not None]
         level = np.average([part.level for part in mine], axis=0, weights=windows)
-        facts[source] = {
+        metadata[source] = {
             "subjects": list(dict.fromkeys(part.trial.subject for part in mine)),
             "trials": len(mine),
             "windows": sum(windows),
@@ -270,4 +270,4 @@ def _sources(parts: Sequence[_Part]) -> dict[str, dict[str, Any]]:
             },
             "mean_feature": [[round(value, 6) for value in row] for row in level.tolist()],
         }
-    return facts
+    return metadata

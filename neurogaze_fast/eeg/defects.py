@@ -12,12 +12,12 @@ MIN_SECONDS = 10.0
 """A shorter clip gives too few windows to say anything of its mean (our choice)."""
 
 
-def signal_defect(signal: np.ndarray, rate: float) -> str | None:
-    """Why the signal [C, T] at `rate` samples per second is left out; None: it can be used.
+def signal_defect(signal: np.ndarray, sfreq: float) -> str | None:
+    """Why the signal [C, T] at `sfreq` samples per second is left out; None: it can be used.
 
     A single flat channel is no reason: cleaning interpolates it.
     """
-    if signal.shape[1] < MIN_SECONDS * rate:
+    if signal.shape[1] < MIN_SECONDS * sfreq:
         return f"shorter than {MIN_SECONDS:g} s"
     return damage(signal, "signal")
 
@@ -58,11 +58,11 @@ def check_seconds(seconds: float | None) -> None:
         )
 
 
-def last_seconds(signal: np.ndarray, rate: float, seconds: float | None) -> np.ndarray:
+def last_seconds(signal: np.ndarray, sfreq: float, seconds: float | None) -> np.ndarray:
     """The last `seconds` of [C, T], or all of it where it is shorter or `seconds` is None."""
     if seconds is None:
         return signal
-    return signal[:, -min(signal.shape[1], round(seconds * rate)) :]
+    return signal[:, -min(signal.shape[1], round(seconds * sfreq)) :]
 
 
 def one_line(error: BaseException) -> str:

@@ -63,8 +63,8 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
     check_seconds(seconds)
     path = Path(path)
     root = _load(path)
-    rate = _rate(root, path)
-    names = _electrodes(root, path)
+    sfreq = _sampling_frequency(root, path)
+    ch_names = _electrodes(root, path)
     subjects = _elements(root, "Data", "DREAMER.Data", path)
     for number in range(1, len(subjects) + 1):
         where = f"DREAMER.Data[{number}]"
@@ -91,7 +91,7 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
             ratings = [
                 unit_rating(scores[clip - 1], *RATING_RANGE) for scores in (valence, arousal)
             ]
-            reason = _defect(film, rest, ratings, len(names), rate)
+            reason = _defect(film, rest, ratings, len(ch_names), sfreq)
             if reason:
                 yield LeftOut(path, what, reason)
                 continue
@@ -100,10 +100,10 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
                 source="dreamer",
                 subject=f"dreamer-{number:02d}",
                 clip=f"clip-{clip:02d}",
-                signal=np.array(last_seconds(film.T, rate, seconds), np.float32, order="C"),
+                signal=np.array(last_seconds(film.T, sfreq, seconds), np.float32, order="C"),
                 baseline=np.array(rest.T, np.float32, order="C") if rest.size else None,
-                rate=rate,
-                names=names,
+                sfreq=sfreq,
+                ch_names=ch_names,
                 valence=ratings[0],
                 arousal=ratings[1],
                 path=path,
@@ -111,14 +111,14 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
 
 
 def _defect(
-    film: np.ndarray, rest: np.ndarray, ratings: list[float | None], channels: int, rate: float
+    film: np.ndarray, rest: np.ndarray, ratings: list[float | None], channels: int, sfreq: float
 ) -> str | None:
     if len(film) and film.shape[1] != channels:
         return "wrong number of channels"
     if len(rest) and rest.shape[1] != channels:
         return "wrong number of channels in the baseline"
     return (
-        signal_defect(film.T, rate)
+        signal_defect(film.T, sfreq)
         or (damage(rest.T, "baseline") if rest.size else None)
         or ("rating missing or outside 1..5" if None in ratings else None)
     )
@@ -159,16 +159,16 @@ def _load(path: Path) -> Any:
     return content["DREAMER"]
 
 
-def _rate(root: Any, path: Path) -> float:
+def _sampling_frequency(root: Any, path: Path) -> float:
     where = "DREAMER.EEG_SamplingRate"
     values = _elements(root, "EEG_SamplingRate", where, path)
     try:
-        (rate,) = (float(value) for value in values)
+        (sfreq,) = (float(value) for value in values)
     except (TypeError, ValueError) as cause:
         raise DataError(f"{path}: {where} is not one number. {_SOURCE}") from cause
-    if not 0 < rate < float("inf"):
-        raise DataError(f"{path}: {where} is {rate:g}, expected 128. {_SOURCE}")
-    return rate
+    if not 0 < sfreq < float("inf"):
+        raise DataError(f"{path}: {where} is {sfreq:g}, expected 128. {_SOURCE}")
+    return sfreq
 
 
 def _electrodes(root: Any, path: Path) -> tuple[str, ...]:

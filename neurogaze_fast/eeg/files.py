@@ -169,23 +169,23 @@ def _clip(raw: mne.io.BaseRaw, used: dict[str, str], row: ClipRow, file: Path) -
     def out(reason: str, detail: str = "") -> LeftOut:
         return LeftOut(file, _what(row) + (f" ({detail})" if detail else ""), reason)
 
-    rate = float(raw.info["sfreq"])
+    sfreq = float(raw.info["sfreq"])
     ratings = [unit_rating(text, *row.scale) if text else None for text in row.ratings]
     if bool(row.ratings[0]) != bool(row.ratings[1]):
         return out("only one of valence and arousal")
     if row.ratings[0] and None in ratings:
         return out("rating outside its scale", f"{row.ratings[0]}, {row.ratings[1]}")
-    length = raw.n_times / rate
+    length = raw.n_times / sfreq
     spans = [(row.span[0] or 0.0, length if row.span[1] is None else row.span[1])]
     spans += [row.baseline] if row.baseline else []
-    if any(end > length + 0.5 / rate or start >= end for start, end in spans):
+    if any(end > length + 0.5 / sfreq or start >= end for start, end in spans):
         return out("the interval is empty or outside the recording", f"it lasts {length:.2f} s")
     try:
-        parts = [_microvolts(raw, list(used), start, end, rate) for start, end in spans]
+        parts = [_microvolts(raw, list(used), start, end, sfreq) for start, end in spans]
     except Exception as cause:  # a damaged file shows here, because samples are read late
         return out("cannot be read by MNE", one_line(cause))
     signal, rest = parts[0], parts[1] if row.baseline else None
-    reason = signal_defect(signal, rate)
+    reason = signal_defect(signal, sfreq)
     if reason is None and rest is not None and rest.size:
         reason = damage(rest, "baseline")
     if reason:
@@ -196,8 +196,8 @@ def _clip(raw: mne.io.BaseRaw, used: dict[str, str], row: ClipRow, file: Path) -
         clip=row.clip,
         signal=signal,
         baseline=rest if rest is not None and rest.size else None,
-        rate=rate,
-        names=tuple(used.values()),
+        sfreq=sfreq,
+        ch_names=tuple(used.values()),
         valence=ratings[0],
         arousal=ratings[1],
         path=file,
@@ -205,11 +205,11 @@ def _clip(raw: mne.io.BaseRaw, used: dict[str, str], row: ClipRow, file: Path) -
 
 
 def _microvolts(
-    raw: mne.io.BaseRaw, names: list[str], start: float, end: float, rate: float
+    raw: mne.io.BaseRaw, ch_names: list[str], start: float, end: float, sfreq: float
 ) -> np.ndarray:
     """float32 [C, T]."""
-    first, last = round(start * rate), min(round(end * rate), raw.n_times)
-    picks = [raw.ch_names.index(name) for name in names]
+    first, last = round(start * sfreq), min(round(end * sfreq), raw.n_times)
+    picks = [raw.ch_names.index(name) for name in ch_names]
     data = raw.get_data(picks=picks, start=first, stop=last, verbose="error")
     return np.ascontiguousarray(data * 1e6, dtype=np.float32)
 

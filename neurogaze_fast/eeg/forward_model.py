@@ -41,7 +41,7 @@ DEPTH = 0.7
 _LEFT = np.array([s in ("AF3", "F7", "F3", "FC5") for s in SOURCES])
 _RIGHT = np.array([s in ("AF4", "F8", "F4", "FC6") for s in SOURCES])
 _BACK = np.array([s in ("P3", "Pz", "P4", "O1", "Oz", "O2") for s in SOURCES])
-_RHYTHMS = ("theta", "alpha", "beta", "gamma")
+# Of each rhythm: theta, alpha, beta, gamma.
 _CENTRE = np.array([6.0, 10.0, 20.0, 40.0])  # Hz
 _WIDTH = np.array([1.2, 1.0, 5.0, 6.0])  # Hz, standard deviation
 _HEIGHT = np.array([1.2, 5.0, 0.6, 0.25])  # microvolts^2 / Hz at the dipole
@@ -110,9 +110,9 @@ def leadfield(sites: np.ndarray, dipoles: np.ndarray, depth: float = DEPTH) -> n
     return (2 * (x - depth) / distance**3 + (1 / distance - 1) / depth) / near
 
 
-def draw_person(rng: np.random.Generator, names: tuple[str, ...]) -> Person:
+def draw_person(rng: np.random.Generator, ch_names: tuple[str, ...]) -> Person:
     """A person whose head wears the named sites."""
-    sites = lift(named_positions(names))
+    sites = lift(named_positions(ch_names))
     dipoles = lift(named_positions(SOURCES)) + 0.05 * rng.standard_normal((len(SOURCES), 3))
     dipoles /= np.linalg.norm(dipoles, axis=1, keepdims=True)
     gain = np.exp(0.2 * rng.standard_normal())
@@ -128,7 +128,7 @@ def draw_person(rng: np.random.Generator, names: tuple[str, ...]) -> Person:
         blink=blink.astype(np.float32),
         height=height,
         alpha=float(np.clip(10 + 0.8 * rng.standard_normal(), 8.5, 12)),
-        offset=rng.uniform(-1, 1, len(names)).astype(np.float32),
+        offset=rng.uniform(-1, 1, len(ch_names)).astype(np.float32),
         bias=0.12 * rng.standard_normal(2),
     )
 
@@ -152,7 +152,7 @@ def simulate(
     person: Person,
     felt: np.ndarray,
     samples: int,
-    rate: float,
+    sfreq: float,
     *,
     strength: float = 1.0,
 ) -> np.ndarray:
@@ -163,13 +163,13 @@ def simulate(
         person: whose.
         felt: [2] valence and arousal on [-1, 1]; zeros at rest.
         samples: T.
-        rate: samples per second.
+        sfreq: sampling frequency, Hz.
         strength: times the effect of `felt`.
     """
     from scipy import fft
 
-    length = fft.next_fast_len(samples + round(rate), real=True)
-    frequency = fft.rfftfreq(length, 1 / rate)
+    length = fft.next_fast_len(samples + round(sfreq), real=True)
+    frequency = fft.rfftfreq(length, 1 / sfreq)
     log_gain = strength * modulation(*felt) + _UNEXPLAINED * rng.standard_normal(4)
     log_gain += _UNEXPLAINED * rng.standard_normal(log_gain.shape)
     centre = _CENTRE + np.array([0, person.alpha - 10, 0, 0])
@@ -177,14 +177,14 @@ def simulate(
     power = (person.height * np.exp(log_gain)) @ bells
     power += _BACKGROUND / np.maximum(frequency, _CORNER) ** _SLOPE
     power[:, 0] = 0
-    # Var x = sum of power * (rate / length): so the amplitude of each complex bin follows.
-    scale = np.sqrt(power * (rate * length)).astype(np.float32) / 2
+    # Var x = sum of power * (sfreq / length): so the amplitude of each complex bin follows.
+    scale = np.sqrt(power * (sfreq * length)).astype(np.float32) / 2
     bins = rng.standard_normal((len(SOURCES), 2 * len(frequency)), np.float32).view(np.complex64)
     bins *= scale
     sources = fft.irfft(bins, length, axis=1)[:, :samples]
     signal = person.leadfield @ sources
     signal += rng.standard_normal(signal.shape, np.float32)
-    signal += person.blink[:, None] * _blinks(rng, samples, rate)
+    signal += person.blink[:, None] * _blinks(rng, samples, sfreq)
     return signal
 
 
@@ -237,11 +237,11 @@ def check_demo(seconds: float, strength: float, **counts: int) -> None:
             raise ConfigError(f"{name} is {count}; give at least 1.")
 
 
-def _blinks(rng: np.random.Generator, samples: int, rate: float) -> np.ndarray:
+def _blinks(rng: np.random.Generator, samples: int, sfreq: float) -> np.ndarray:
     """float32 [samples]: bumps of 0.35 s, about one in six seconds, of height near 1."""
-    width = round(0.35 * rate)
+    width = round(0.35 * sfreq)
     shape = np.hanning(width + 2)[1:-1].astype(np.float32)
     train = np.zeros(samples + width, np.float32)
-    for start in rng.integers(0, samples, rng.poisson(samples / rate / 6)):
+    for start in rng.integers(0, samples, rng.poisson(samples / sfreq / 6)):
         train[start : start + width] += shape * rng.uniform(0.7, 1.2)
     return train[:samples]

@@ -173,7 +173,7 @@ class TopomapOperator:
         scipy's version is not part of it: Qhull may break a tie of co-circular sites differently.
         """
         planar = self.method != "spherical_spline"
-        facts = {
+        metadata = {
             "operator": "topomap-1",
             "positions": [[value.hex() for value in row] for row in self.positions.tolist()],
             "size": self.size,
@@ -181,7 +181,7 @@ class TopomapOperator:
             "extrapolate": self.extrapolate if planar else None,
             "border": self.border if planar else None,
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def unit_sum(self) -> bool:

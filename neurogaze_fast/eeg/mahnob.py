@@ -131,8 +131,8 @@ def _read_session(session: Path, seconds: float | None, labelled: bool) -> Trial
         raise _Unusable(f"{count} *_emotion.bdf")
     subject = _subject(meta, files[0])
     valence, arousal = _ratings(meta) if labelled and meta is not None else (None, None)
-    signal, baseline, rate = _read_bdf(files[0])
-    reason = signal_defect(signal, rate)
+    signal, baseline, sfreq = _read_bdf(files[0])
+    reason = signal_defect(signal, sfreq)
     if reason is None and baseline is not None:
         reason = damage(baseline, "baseline")
     if reason:
@@ -141,10 +141,10 @@ def _read_session(session: Path, seconds: float | None, labelled: bool) -> Trial
         source="mahnob",
         subject=f"mahnob-{subject:02d}",
         clip=f"session-{session.name}",
-        signal=np.ascontiguousarray(last_seconds(signal, rate, seconds)),
+        signal=np.ascontiguousarray(last_seconds(signal, sfreq, seconds)),
         baseline=baseline,
-        rate=rate,
-        names=SITES,
+        sfreq=sfreq,
+        ch_names=SITES,
         valence=valence,
         arousal=arousal,
         path=files[0],
@@ -195,7 +195,7 @@ def _ratings(meta: ElementTree.Element) -> tuple[float | None, float | None]:
 
 
 def _read_bdf(path: Path) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """Film and baseline, float32 [32, T] microvolts, and the rate."""
+    """Film and baseline, float32 [32, T] microvolts, and the sampling frequency."""
     import mne
 
     try:
@@ -223,10 +223,10 @@ def _cut(raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarray | None, float]:
         few = "no Status triggers" if not len(onsets) else "Status has not exactly two triggers"
         raise _Unusable(few, f"{len(onsets)}" if len(onsets) else "")
     start, stop = (int(onset) for onset in onsets)
-    rate = float(raw.info["sfreq"])
-    before = max(0, start - round(BASELINE_SECONDS * rate))
+    sfreq = float(raw.info["sfreq"])
+    before = max(0, start - round(BASELINE_SECONDS * sfreq))
     picks = [found[site.casefold()] for site in SITES]
     data = raw.get_data(picks=picks, start=before, stop=stop, verbose="error") * 1e6
     data = data.astype(np.float32)
     rest = data[:, : start - before]
-    return data[:, start - before :], rest.copy() if rest.size else None, rate
+    return data[:, start - before :], rest.copy() if rest.size else None, sfreq

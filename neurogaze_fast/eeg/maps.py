@@ -22,7 +22,7 @@ INDEX_FILE = "maps.json"
 SHARD_WINDOWS = 4096
 FLAGS = {"interpolated": 1, "blink": 2, "no_baseline": 4}
 """Bits of a window's `flags`. interpolated: at least one channel of its trial was bad and was
-replaced; blink: the front of the head swings as in a blink; no_baseline: corrected by its trial's
+replaced; blink: the front of the head moves as in a blink; no_baseline: corrected by its trial's
 own mean, for want of a recording before the clip."""
 _ROWS = {
     "maps": np.float16,

@@ -43,14 +43,14 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
     operator = TopomapOperator.from_names(maps.names, options["size"], method=options["method"])
     decibel = options["feature"] == "log_power"
     rows: list[tuple[str, np.ndarray, str, bool]] = []
-    for source, facts in maps.provenance["sources"].items():
-        level = np.array(facts["mean_feature"]) * (10 / math.log(10) if decibel else 1)
+    for source, metadata in maps.provenance["sources"].items():
+        level = np.array(metadata["mean_feature"]) * (10 / math.log(10) if decibel else 1)
         images = (level @ operator.matrix).reshape(len(level), operator.size, operator.size)
         unit = "dB re 1 µV²" if decibel else "nats"
         rows.append(
             (f"{source}\nmean power" if decibel else f"{source}\nmean", images, unit, False)
         )
-        mine = np.isin(maps.subject, [maps.subjects.index(name) for name in facts["subjects"]])
+        mine = np.isin(maps.subject, [maps.subjects.index(name) for name in metadata["subjects"]])
         for scale in ("valence", "arousal"):
             rating = getattr(maps, scale)
             high, low = mine & (rating > 0), mine & (rating < 0)

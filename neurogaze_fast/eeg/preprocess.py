@@ -1,4 +1,4 @@
-"""Cleaning one trial: sites, rate, band-pass, bad channels, reference.
+"""Cleaning one trial: sites, band-pass, sampling frequency, bad channels, reference.
 
 Needs scipy; MNE only to look up where the sites are when a channel has to be interpolated.
 """
@@ -35,7 +35,7 @@ class CleanOptions:
 
     sites: tuple[str, ...] | None = COMMON_SITES
     """Sites to keep, in this order; None keeps all as recorded."""
-    rate: float = 128.0
+    sfreq: float = 128.0
     """Samples per second afterwards."""
     reference: str = "average"
     """"average" over the kept sites, or "none"."""
@@ -53,9 +53,9 @@ class Cleaned:
     """float32 [C, T], microvolts."""
     baseline: np.ndarray | None
     """float32 [C, Tb], likewise; None where there is none or it cannot be used."""
-    rate: float
+    sfreq: float
     """Samples per second."""
-    names: tuple[str, ...]
+    ch_names: tuple[str, ...]
     """The C sites."""
     interpolated: np.ndarray
     """bool [C]: bad channels, replaced."""
@@ -75,23 +75,23 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
     is dropped.
 
     Returns:
-        the cleaned trial, or why it is left out: a site is missing, the rate is too low, it is too
-        short to filter, or too many channels are bad.
+        the cleaned trial, or why it is left out: a site is missing, the sampling frequency is too
+        low, it is too short to filter, or too many channels are bad.
     """
     options = options or CleanOptions()
     try:
-        names, rows = _pick(trial.names, options.sites)
-        if trial.rate < 2 * (HIGH + TRANSITION):
+        ch_names, rows = _pick(trial.ch_names, options.sites)
+        if trial.sfreq < 2 * (HIGH + TRANSITION):
             raise _UnusableError(f"sampled at less than {2 * (HIGH + TRANSITION):g} Hz")
-        signal, broken = _filtered(trial.signal[rows], trial.rate, options.rate)
+        signal, broken = _filtered(trial.signal[rows], trial.sfreq, options.sfreq)
         bad = broken | _bad_channels(signal, ~broken, options.bad_channel)
-        allowed = int(options.max_bad * len(names))
+        allowed = int(options.max_bad * len(ch_names))
         if bad.sum() > allowed:
             flat = (signal.std(axis=1) < FLAT).all()
             raise _UnusableError(
                 "every channel flat (is it in microvolts?)"
                 if flat and not broken.any()
-                else f"more than {allowed} of {len(names)} channels bad"
+                else f"more than {allowed} of {len(ch_names)} channels bad"
             )
         baseline = None
         if trial.baseline is not None:
@@ -99,8 +99,8 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
     except _UnusableError as problem:
         what = f"{trial.subject}, clip {trial.clip}"
         return LeftOut(trial.path, what, str(problem))
-    parts = [_finish(part, names, bad, options.reference) for part in (signal, baseline)]
-    return Cleaned(parts[0], parts[1], options.rate, names, bad)
+    parts = [_finish(part, ch_names, bad, options.reference) for part in (signal, baseline)]
+    return Cleaned(parts[0], parts[1], options.sfreq, ch_names, bad)
 
 
 class _UnusableError(Exception):
@@ -119,19 +119,22 @@ def _pick(
     return tuple(sites), [recorded.index(site) for site in sites]
 
 
-def _filtered(signal: np.ndarray, rate: float, target: float) -> tuple[np.ndarray, np.ndarray]:
-    """(float64 [C, T'] band-passed at the target rate, bool [C] not finite: these are zeros)."""
+def _filtered(signal: np.ndarray, sfreq: float, target: float) -> tuple[np.ndarray, np.ndarray]:
+    """Band-passed samples at the target frequency, and which channels were not finite.
+
+    float64 [C, T'], with zeros for channels that hold a value that is not finite, and bool [C].
+    """
     broken = ~np.isfinite(signal).all(axis=1)
     x = np.where(broken[:, None], 0.0, signal.astype(np.float64))
-    if x.shape[1] / rate <= 1.7 / TRANSITION:  # half the filter's length is mirrored at each end
+    if x.shape[1] / sfreq <= 1.7 / TRANSITION:  # half the filter's length is mirrored at each end
         raise _UnusableError(f"shorter than {1.7 / TRANSITION:g} s")
-    # A recording's offset is up to a thousand times its EEG: away with it before anything rounds.
+    # An offset can be a thousand times larger than the EEG. Remove it before anything is rounded.
     x -= x.mean(axis=1, keepdims=True)
-    return resample(band_pass(x, rate), rate, target), broken
+    return resample(band_pass(x, sfreq), sfreq, target), broken
 
 
-def resample(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
-    """[C, T] at `rate` to [C, ceil(T target / rate)], by a zero-phase polyphase filter.
+def resample(signal: np.ndarray, sfreq: float, target: float) -> np.ndarray:
+    """[C, T] at `sfreq` to [C, ceil(T target / sfreq)], by a zero-phase polyphase filter.
 
     For signals already through :func:`band_pass`: nothing is then left to fold back into the bands
     at 100 Hz or more, and no offset to ripple (the filter's phases differ by 1e-4 in their gain at
@@ -139,14 +142,14 @@ def resample(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
     """
     from scipy.signal import resample_poly
 
-    ratio = Fraction(target / rate).limit_denominator(1000)
+    ratio = Fraction(target / sfreq).limit_denominator(1000)
     if ratio == 1:
         return signal
-    # Along a line through both ends: zeros beyond them would make a step, and a step rings.
+    # Continue the signal along a line. Zeros beyond its ends would be a step, and a step rings.
     return resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line")
 
 
-def band_pass(signal: np.ndarray, rate: float) -> np.ndarray:
+def band_pass(signal: np.ndarray, sfreq: float) -> np.ndarray:
     """float64 [C, T]: 1-49 Hz, zero phase.
 
     A linear-phase FIR filter (Hamming, 3.3 s), applied with its delay taken off. Our choice over a
@@ -157,21 +160,21 @@ def band_pass(signal: np.ndarray, rate: float) -> np.ndarray:
     """
     from scipy.signal import oaconvolve
 
-    taps = _taps(rate)
+    taps = _taps(sfreq)
     half = len(taps) // 2
     padded = np.pad(signal, ((0, 0), (half, half)), mode="reflect", reflect_type="odd")
     return oaconvolve(padded, taps[None], mode="valid", axes=1)
 
 
 @lru_cache(maxsize=8)
-def _taps(rate: float) -> np.ndarray:
+def _taps(sfreq: float) -> np.ndarray:
     from scipy.signal import firwin
 
-    count = int(np.ceil(3.3 / TRANSITION * rate)) | 1
+    count = int(np.ceil(3.3 / TRANSITION * sfreq)) | 1
     edges = [LOW - TRANSITION / 2, HIGH + TRANSITION / 2]
-    taps = firwin(count, edges, pass_zero=False, fs=rate, window="hamming")
-    # A stop band leaves 2e-3, still microvolts of an amplifier's drift. With gain 0 at 0 Hz (and,
-    # the taps being symmetric, slope 0) nothing of a straight line remains.
+    taps = firwin(count, edges, pass_zero=False, fs=sfreq, window="hamming")
+    # The stop band passes 0.2 %, which is still microvolts of an amplifier's drift. A gain of
+    # exactly 0 at 0 Hz removes any straight line, because the taps are symmetric.
     window = np.hamming(count)
     taps = taps - taps.sum() * window / window.sum()
     taps.setflags(write=False)
@@ -197,7 +200,7 @@ def _with_baseline(
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """(the filtered baseline or None, channels bad in either)."""
     try:
-        baseline, broken = _filtered(trial.baseline[rows], trial.rate, options.rate)
+        baseline, broken = _filtered(trial.baseline[rows], trial.sfreq, options.sfreq)
     except _UnusableError:
         return None, bad
     both = bad | broken | _bad_channels(baseline, ~broken, options.bad_channel)
@@ -205,25 +208,25 @@ def _with_baseline(
 
 
 def _finish(
-    signal: np.ndarray | None, names: tuple[str, ...], bad: np.ndarray, reference: str
+    signal: np.ndarray | None, ch_names: tuple[str, ...], bad: np.ndarray, reference: str
 ) -> np.ndarray | None:
     if signal is None:
         return None
     if bad.any():
         signal = signal.copy()
-        signal[bad] = _weights(names, tuple(bad.tolist())).T @ signal[~bad]
+        signal[bad] = _weights(ch_names, tuple(bad.tolist())).T @ signal[~bad]
     if reference == "average":
         signal = signal - signal.mean(axis=0)
     return signal.astype(np.float32)
 
 
 @lru_cache(maxsize=4096)
-def _weights(names: tuple[str, ...], bad: tuple[bool, ...]) -> np.ndarray:
+def _weights(ch_names: tuple[str, ...], bad: tuple[bool, ...]) -> np.ndarray:
     """[good, bad]: spherical-spline weights."""
-    positions, lost = _positions(names), np.array(bad)
+    positions, lost = _positions(ch_names), np.array(bad)
     return spline_weights(positions[~lost], positions[lost])
 
 
 @lru_cache(maxsize=16)
-def _positions(names: tuple[str, ...]) -> np.ndarray:
-    return named_positions(names)
+def _positions(ch_names: tuple[str, ...]) -> np.ndarray:
+    return named_positions(ch_names)

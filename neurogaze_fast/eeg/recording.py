@@ -22,9 +22,9 @@ class Trial:
     """float32 [C, T], microvolts."""
     baseline: np.ndarray | None
     """float32 [C, Tb], microvolts, before the clip; None where there is none."""
-    rate: float
-    """Samples per second."""
-    names: tuple[str, ...]
+    sfreq: float
+    """Sampling frequency, Hz."""
+    ch_names: tuple[str, ...]
     """The C sites, 10-20 names."""
     valence: float | None
     """On [-1, 1]; None: unlabelled support (then arousal is None too)."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import uuid
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.artifacts import fsync_folder
+from neurogaze_fast.artifacts import atomic_write
 from neurogaze_fast.eeg.dreamer import RATE, RATING_RANGE, SITES
 from neurogaze_fast.eeg.forward_model import (
     Person,
@@ -53,7 +52,8 @@ def write_demo_dreamer(
 
     The nesting, rates, electrodes and ratings are the real file's; sizes, and the samples' type
     (single, half as large), are not. ECG is there but empty. Clip k of subject s does not depend on
-    how many subjects and clips there are. The default is 265 MB.
+    how many subjects and clips there are. The default is 265 MB, and is held in memory twice while
+    it is written.
 
     Args:
         path: The file; its folder is made.
@@ -87,13 +87,13 @@ def write_demo_dreamer(
     lengths = round(seconds * RATE), round(baseline_seconds * RATE)
     for subject in range(subjects):
         data[0, subject] = _subject(seed, subject, clips, lengths, strength)
-    names = np.empty((1, len(SITES)), object)
-    names[0] = SITES
+    electrodes = np.empty((1, len(SITES)), object)
+    electrodes[0] = SITES
     content = {
         "Data": data,
         "EEG_SamplingRate": int(RATE),
         "ECG_SamplingRate": 256,
-        "EEG_Electrodes": names,
+        "EEG_Electrodes": electrodes,
         "noOfSubjects": subjects,
         "noOfVideoSequences": clips,
         "Disclaimer": _NOTE,
@@ -102,21 +102,13 @@ def write_demo_dreamer(
         "Acknowledgement": _NOTE,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            savemat(file, {"DREAMER": content})
-            # In place of the time of day: so that the same arguments give the same bytes, and
-            # that the file says what it is before it is read.
-            file.seek(0)
-            file.write(_HEADER.ljust(116))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
+    file = io.BytesIO()
+    savemat(file, {"DREAMER": content})
+    # In place of the time of day: so that the same arguments give the same bytes, and that the
+    # file says what it is before it is read.
+    file.seek(0)
+    file.write(_HEADER.ljust(116))
+    atomic_write(path, file.getvalue())
 
 
 def _subject(

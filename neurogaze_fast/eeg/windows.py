@@ -1,4 +1,4 @@
-"""Windows of one trial, and which of them artefacts spoil."""
+"""Cutting one trial into windows, and finding the windows that artefacts spoil."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 FRONT = ("fp1", "fp2", "fpz", "af3", "af4", "af7", "af8")
-BLINK_SWING = 75.0
+BLINK_PEAK_TO_PEAK = 75.0
 """Microvolts peak to peak of the mean of the frontopolar sites, our choice."""
 
 
 def cut(
-    signal: np.ndarray, rate: float, seconds: float, overlap: float
+    signal: np.ndarray, sfreq: float, seconds: float, overlap: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut one trial into windows of equal length; what is left at the end is dropped.
 
     Args:
         signal: [C, T] of one trial, so that no window reaches into another one.
-        rate: samples per second.
+        sfreq: sampling frequency, Hz.
         seconds: length of a window.
         overlap: fraction of a window shared with the next, in [0, 1).
 
@@ -26,30 +26,32 @@ def cut(
         windows [N, C, L], a read-only view, and their starts in seconds, float32 [N]. N is 0 where
         the trial is shorter than a window.
     """
-    length = round(seconds * rate)
+    length = round(seconds * sfreq)
     step = max(1, round(length * (1 - overlap)))
     channels, samples = signal.shape
     if samples < length:
         return np.empty((0, channels, length), signal.dtype), np.empty(0, np.float32)
     every = np.lib.stride_tricks.sliding_window_view(signal, length, axis=1)
     windows = every[:, ::step].transpose(1, 0, 2)
-    return windows, (np.arange(len(windows)) * step / rate).astype(np.float32)
+    return windows, (np.arange(len(windows)) * step / sfreq).astype(np.float32)
 
 
-def swing(windows: np.ndarray) -> np.ndarray:
+def peak_to_peak(windows: np.ndarray) -> np.ndarray:
     """[N, C]: each channel's peak-to-peak amplitude in each window [N, C, L]."""
     return windows.max(axis=-1) - windows.min(axis=-1)
 
 
-def blinks(windows: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def blinks(windows: np.ndarray, ch_names: Sequence[str]) -> np.ndarray:
     """bool [N]: windows [N, C, L] in microvolts that look as if the person blinked.
 
-    Our choice: the mean of the frontopolar sites swings by more than 75 microvolts, and by more
-    than twice the median channel. Such windows are kept and flagged: a blink lives below 4 Hz,
-    under the lowest band. Nothing is flagged where no frontopolar site was recorded.
+    Our choice: the mean of the frontopolar sites moves by more than 75 microvolts peak to peak, and
+    by more than twice the median channel. Such windows are kept and flagged: a blink lives below
+    4 Hz, under the lowest band. Nothing is flagged where no frontopolar site was recorded.
     """
-    front = [i for i, name in enumerate(names) if name.casefold() in FRONT]
+    front = [i for i, name in enumerate(ch_names) if name.casefold() in FRONT]
     if not front or not len(windows):
         return np.zeros(len(windows), bool)
     forehead = np.ptp(windows[:, front].mean(axis=1), axis=-1)
-    return (forehead > BLINK_SWING) & (forehead > 2 * np.median(swing(windows), axis=1))
+    return (forehead > BLINK_PEAK_TO_PEAK) & (
+        forehead > 2 * np.median(peak_to_peak(windows), axis=1)
+    )

@@ -22,16 +22,16 @@ from tests.eeg.trials import noise, sine
 WHOLE = {"all": (0, 64.5)}
 
 
-@pytest.mark.parametrize(("samples", "rate"), [(256, 128), (301, 128), (777, 127), (500, 250.5)])
+@pytest.mark.parametrize(("samples", "sfreq"), [(256, 128), (301, 128), (777, 127), (500, 250.5)])
 @pytest.mark.parametrize("overlap", [0.5, 0.0, 0.75])
-def test_density_equals_scipy(samples, rate, overlap):
+def test_density_equals_scipy(samples, sfreq, overlap):
     x = np.random.default_rng(samples).standard_normal((3, 4, samples)) + 1e3
-    length = round(rate)
+    length = round(sfreq)
     frequency, expected = ss.welch(
-        x, rate, window="hann", nperseg=length, noverlap=int(length * overlap),
+        x, sfreq, window="hann", nperseg=length, noverlap=int(length * overlap),
         detrend="constant", scaling="density",
     )  # fmt: skip
-    got_frequency, got = welch(torch.from_numpy(x), rate, segment=length / rate, overlap=overlap)
+    got_frequency, got = welch(torch.from_numpy(x), sfreq, segment=length / sfreq, overlap=overlap)
     np.testing.assert_allclose(got_frequency, frequency, rtol=1e-12)
     np.testing.assert_allclose(got[..., 1:], expected[..., 1:], rtol=1e-6)
     np.testing.assert_allclose(got[..., 0], expected[..., 0], atol=1e-6 * expected.max())

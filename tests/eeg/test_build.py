@@ -163,23 +163,23 @@ def test_everything_left_out_is_counted_with_its_reason():
         CONFIG,
         also_hash=[Path(__file__)],
     )
-    facts = made.provenance
+    metadata = made.provenance
     swings = "a channel swings by more than 150 microvolts"
-    assert facts["left_out"] == {
+    assert metadata["left_out"] == {
         "rating missing": 1,
         "more than 3 of 14 channels bad": 1,
         "the subject's only window": 1,
         f"in every window {swings}": 1,
         "shorter than a window of 2 s": 1,
     }
-    assert facts["left_out_examples"]["rating missing"] == ["subject 9, clip 1"]
-    assert facts["windows_left_out"] == {swings: 3}
-    source = facts["sources"]["dreamer"]
+    assert metadata["left_out_examples"]["rating missing"] == ["subject 9, clip 1"]
+    assert metadata["windows_left_out"] == {swings: 3}
+    source = metadata["sources"]["dreamer"]
     assert (source["trials"], source["windows"]) == (2, 19 + 16)
     assert source["subjects"] == ["dreamer-01"]
     assert np.unique(made.trial).tolist() == [0, 1]
-    assert {entry["file"] for entry in facts["files"]} == {"eeg/trials.py", "eeg/test_build.py"}
-    json.dumps(facts, allow_nan=False)
+    assert {entry["file"] for entry in metadata["files"]} == {"eeg/trials.py", "eeg/test_build.py"}
+    json.dumps(metadata, allow_nan=False)
 
 
 def test_nothing_usable_says_why():
@@ -191,7 +191,7 @@ def test_nothing_usable_says_why():
 
 def test_all_channels_keeps_what_the_first_trial_has():
     names = ("Fz", "Cz", "Pz", "Oz", "C3", "C4")
-    own = [trial(i, signal=noise(i, channels=6), baseline=None, names=names) for i in range(2)]
+    own = [trial(i, signal=noise(i, channels=6), baseline=None, ch_names=names) for i in range(2)]
     config = PrepareEegConfig(out=Path("x"), mahnob=Path("y"), all_channels=True, size=8)
     made = build_maps([*own, trial(5)], config)
     assert made.names == names

@@ -90,7 +90,7 @@ def test_every_clip_comes_in_order(mat):
         np.testing.assert_array_equal(trial.signal, film.T.astype(np.float32))
         rest = person["EEG"]["baseline"][i % 3, 0]
         np.testing.assert_array_equal(trial.baseline, rest.T.astype(np.float32))
-        assert (trial.source, trial.rate, trial.names) == ("dreamer", 128.0, SITES)
+        assert (trial.source, trial.sfreq, trial.ch_names) == ("dreamer", 128.0, SITES)
         assert trial.path == mat
 
 
@@ -138,7 +138,7 @@ def test_electrodes_in_another_order_and_case_keep_their_names(mat):
     root = content(1, 1)
     root["EEG_Electrodes"] = cell([name.lower() for name in reversed(SITES)], (1, 14))
     (trial,) = read(save(mat, root))
-    assert trial.names == SITES[::-1]
+    assert trial.ch_names == SITES[::-1]
 
 
 def test_integers_and_compression_are_read(mat):

@@ -63,7 +63,7 @@ def test_a_clip_is_cut_to_the_sample(tmp_path, fif):
     ratings = table(tmp_path, "one_raw.fif,7,film a,5.5,20.25,0.5,-1")
     (trial,) = read(fif, ratings)
     assert (trial.source, trial.subject, trial.clip) == ("file", "file-7", "film a")
-    assert (trial.rate, trial.names, trial.path) == (128.0, NAMES, fif)
+    assert (trial.sfreq, trial.ch_names, trial.path) == (128.0, NAMES, fif)
     assert (trial.valence, trial.arousal, trial.baseline) == (0.5, -1.0, None)
     assert trial.signal.dtype == np.float32
     np.testing.assert_allclose(trial.signal, microvolts()[:, 704:2592], rtol=1e-5)
@@ -185,7 +185,7 @@ def test_channels_that_are_not_used_are_counted(tmp_path):
     path = write(tmp_path / "a_raw.fif", names, bads=("O2",))
     *out, trial = read(path, table(tmp_path, ",1,x,0,20,0,0"))
     assert [part.what for part in out] == ["channel EOG1", "channel O2", "channel Photic"]
-    assert trial.names == ("Fp1", "C3", "T7", "Pz")
+    assert trial.ch_names == ("Fp1", "C3", "T7", "Pz")
     np.testing.assert_allclose(trial.signal, microvolts(7)[[0, 1, 3, 6], :2560], rtol=1e-5)
     assert "bad" in out[1].reason
     assert out[0].reason == out[2].reason

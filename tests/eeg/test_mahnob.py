@@ -37,14 +37,14 @@ def status_of(onsets=(START, STOP), total=TOTAL, idle=1 << 20, code=268, width=2
     return (((status + 2**23) % 2**24) - 2**23).astype(np.int32)
 
 
-def write(path, names=SITES, status=None, samples=None, total=TOTAL, rate=RATE):
+def write(path, names=SITES, status=None, samples=None, total=TOTAL, sfreq=RATE):
     samples = steps(names, total) if samples is None else samples
     channels = [Channel(name, "uV", EEG_RANGE) for name in (*names, *EXTRA)]
     rows = [samples, np.full((len(EXTRA), total), 16, np.int32)]
     if status is not False:
         channels.append(Channel("Status", "Boolean", (DIGITAL_MIN, DIGITAL_MAX)))
         rows.append((status_of(total=total) if status is None else status)[None])
-    write_bdf(path, channels, np.concatenate(rows), rate, recording="test")
+    write_bdf(path, channels, np.concatenate(rows), sfreq, recording="test")
 
 
 def session(root, number=12, part=3, xml='<subject id="3"/>', attributes="", **options):
@@ -73,7 +73,7 @@ def test_film_and_baseline_are_cut_to_the_sample(tmp_path):
     session(tmp_path, attributes=RATED)
     (trial,) = read(tmp_path)
     assert (trial.source, trial.subject, trial.clip) == ("mahnob", "mahnob-03", "session-12")
-    assert (trial.rate, trial.names) == (256.0, SITES)
+    assert (trial.sfreq, trial.ch_names) == (256.0, SITES)
     assert trial.signal.shape == (32, STOP - START)
     assert trial.baseline.shape == (32, 30 * RATE)
     assert trial.signal.dtype == trial.baseline.dtype == np.float32

@@ -15,24 +15,24 @@ from neurogaze_fast.eeg.preprocess import (
     resample,
 )
 from neurogaze_fast.eeg.recording import LeftOut
-from neurogaze_fast.eeg.windows import blinks, cut, swing
+from neurogaze_fast.eeg.windows import blinks, cut, peak_to_peak
 from tests.eeg.trials import noise, sine, trial
 
 
-def gain(frequency, rate=128.0):
+def gain(frequency, sfreq=128.0):
     """Amplitude left of a sine, away from the ends."""
-    x = sine(frequency, 1.0, seconds=20, rate=rate)[None]
-    inner = slice(round(4 * rate), round(-4 * rate))
-    return float(np.sqrt(2) * band_pass(x, rate)[0, inner].std())
+    x = sine(frequency, 1.0, seconds=20, sfreq=sfreq)[None]
+    inner = slice(round(4 * sfreq), round(-4 * sfreq))
+    return float(np.sqrt(2) * band_pass(x, sfreq)[0, inner].std())
 
 
-@pytest.mark.parametrize("rate", [128.0, 256.0])
-def test_pass_band_is_flat_and_mains_are_gone(rate):
+@pytest.mark.parametrize("sfreq", [128.0, 256.0])
+def test_pass_band_is_flat_and_mains_are_gone(sfreq):
     for frequency in (1.5, 4, 10, 31, 48.5):
-        assert gain(frequency, rate) == pytest.approx(1, abs=0.005)
+        assert gain(frequency, sfreq) == pytest.approx(1, abs=0.005)
     for frequency in (50, 60):
-        assert gain(frequency, rate) < 10 ** (-50 / 20)
-    assert gain(0.1, rate) < 0.05
+        assert gain(frequency, sfreq) < 10 ** (-50 / 20)
+    assert gain(0.1, sfreq) < 0.05
 
 
 def test_band_pass_has_no_phase():
@@ -40,13 +40,13 @@ def test_band_pass_has_no_phase():
     np.testing.assert_allclose(band_pass(x[None], 128.0)[0, 500:-500], x[500:-500], atol=0.005)
 
 
-@pytest.mark.parametrize("rate", [256.0, 250.0, 512.0, 1000.0])
-def test_a_faster_recording_becomes_the_same_signal(rate):
+@pytest.mark.parametrize("sfreq", [256.0, 250.0, 512.0, 1000.0])
+def test_a_faster_recording_becomes_the_same_signal(sfreq):
     """Offset, drift and what would fold back (80, 100, 120 Hz) are gone; 20 Hz is as it was."""
-    time = np.arange(round(20 * rate)) / rate
-    x = sine(20, 1.0, seconds=20, rate=rate) + 5000 + 50 * time
-    x += sum(sine(f, 20.0, seconds=20, rate=rate) for f in (80, 100, 120))
-    found = resample(band_pass(x[None] - x.mean(), rate), rate, 128.0)
+    time = np.arange(round(20 * sfreq)) / sfreq
+    x = sine(20, 1.0, seconds=20, sfreq=sfreq) + 5000 + 50 * time
+    x += sum(sine(f, 20.0, seconds=20, sfreq=sfreq) for f in (80, 100, 120))
+    found = resample(band_pass(x[None] - x.mean(), sfreq), sfreq, 128.0)
     assert found.shape == (1, 2560)
     expected = sine(20, 1.0, seconds=20)
     np.testing.assert_allclose(found[0, 400:-400], expected[400:-400], atol=0.03)
@@ -153,25 +153,25 @@ def test_what_cannot_be_cleaned_says_why():
     assert isinstance(left, LeftOut)
     assert left.reason == "shorter than 1.7 s"
     assert left.what == "dreamer-01, clip clip-00"
-    assert "less than 100 Hz" in clean(trial(rate=64.0)).reason
-    assert clean(trial(names=("X9", *COMMON_SITES[1:]))).reason == "without the site(s) AF3"
+    assert "less than 100 Hz" in clean(trial(sfreq=64.0)).reason
+    assert clean(trial(ch_names=("X9", *COMMON_SITES[1:]))).reason == "without the site(s) AF3"
 
 
 def test_mahnob_comes_down_to_the_common_sites_and_rate():
-    signal = noise(3, channels=32, rate=256.0) + np.linspace(-9000, 9000, 32)[:, None]
+    signal = noise(3, channels=32, sfreq=256.0) + np.linspace(-9000, 9000, 32)[:, None]
     recorded = trial(
-        signal=signal.astype(np.float32), baseline=None, rate=256.0, names=MAHNOB_SITES
+        signal=signal.astype(np.float32), baseline=None, sfreq=256.0, ch_names=MAHNOB_SITES
     )
     cleaned = clean(recorded)
-    assert cleaned.names == COMMON_SITES
+    assert cleaned.ch_names == COMMON_SITES
     assert cleaned.signal.shape == (14, 2560)
-    assert cleaned.rate == 128.0
+    assert cleaned.sfreq == 128.0
     # The average reference is over the kept sites: the other 18 leave no trace.
     rows = [MAHNOB_SITES.index(site) for site in COMMON_SITES]
-    alone = clean(trial(signal=recorded.signal[rows], baseline=None, rate=256.0))
+    alone = clean(trial(signal=recorded.signal[rows], baseline=None, sfreq=256.0))
     np.testing.assert_array_equal(cleaned.signal, alone.signal)
     everything = clean(recorded, CleanOptions(sites=None))
-    assert everything.names == MAHNOB_SITES
+    assert everything.ch_names == MAHNOB_SITES
 
 
 def test_windows_tile_one_trial():
@@ -186,13 +186,13 @@ def test_windows_tile_one_trial():
     assert len(cut(signal, 128.0, 2.0, 0.0)[0]) == 3
 
 
-def test_swing_and_blinks_are_per_window():
+def test_peak_to_peak_and_blinks_are_per_window():
     signal = noise(4, seconds=8, microvolts=5.0)
     bump = 120 * np.exp(-0.5 * ((np.arange(1024) - 640) / 15) ** 2)
     for site in ("AF3", "AF4", "F7", "F8"):
         signal[COMMON_SITES.index(site)] += bump.astype(np.float32)
     windows, _ = cut(signal, 128.0, 2.0, 0.0)
-    assert (swing(windows).max(axis=1) > 90).tolist() == [False, False, True, False]
+    assert (peak_to_peak(windows).max(axis=1) > 90).tolist() == [False, False, True, False]
     assert blinks(windows, COMMON_SITES).tolist() == [False, False, True, False]
     back = tuple(name for name in COMMON_SITES if name not in ("AF3", "AF4"))
     assert not blinks(windows[:, :12], back).any()

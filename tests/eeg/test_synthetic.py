@@ -35,8 +35,8 @@ def sessions(tmp_path_factory):
 
 
 def log_power(trial, site, low, high):
-    x = trial.signal[trial.names.index(site)].astype(np.float64)
-    frequency, power = welch(x - x.mean(), trial.rate, nperseg=256)
+    x = trial.signal[trial.ch_names.index(site)].astype(np.float64)
+    frequency, power = welch(x - x.mean(), trial.sfreq, nperseg=256)
     return np.log(power[(frequency >= low) & (frequency < high)].mean())
 
 
@@ -133,7 +133,7 @@ def test_sessions_are_read_with_exact_cuts(sessions):
     assert [t.subject for t in trials] == ["mahnob-01"] * 4 + ["mahnob-02"] * 4
     assert len({t.clip for t in trials}) == 8
     for trial in trials:
-        assert trial.names == MAHNOB_SITES
+        assert trial.ch_names == MAHNOB_SITES
         assert trial.signal.shape == (32, round(11.3 * 256))
         assert trial.baseline.shape == (32, 30 * 256)
     rated = [t for t in trials if t.valence is not None]
