@@ -7,19 +7,24 @@ A row is a clip (columns in any order; those in brackets may be absent)::
 
 Empty start_s and end_s: from the first sample, to the last. Empty valence and arousal: unlabelled
 support. `scale` is the lowest and the highest rating there can be (empty: the option's).
+
+Delimiters, encodings and line ends may be all those of :mod:`~neurogaze_fast.delimited`. ``0,5`` is
+a number where columns are not separated by commas. A path may have the separators of Windows.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurogaze_fast.delimited import read_delimited
 from neurogaze_fast.errors import DataError
 
 COLUMNS = ("file", "subject", "clip", "start_s", "end_s", "valence", "arousal")
+OPTIONAL = ("scale", "baseline_start_s", "baseline_end_s")
+NUMBERS = {"start_s", "end_s", "valence", "arousal", "baseline_start_s", "baseline_end_s"}
 
 
 @dataclass(frozen=True)
@@ -42,41 +47,25 @@ def read_clip_rows(path: Path, scale: tuple[float, float]) -> list[ClipRow]:
     """The csv, strictly.
 
     Raises:
-        DataError: as the csv or a column is missing; a row is cut short, lacks subject or clip, or
-            has a time or scale that is no number (names the line).
+        DataError: the csv or a column is missing; a row is cut short, lacks subject or clip, or has
+            a time or scale that is no number (the message names the line).
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as cause:
+    table = read_delimited(path, (*COLUMNS, *OPTIONAL))
+    places = {name: table.column(name) for name in (*COLUMNS, *OPTIONAL)}
+    missing = [name for name in COLUMNS if places[name] is None]
+    if missing:
         raise DataError(
-            f"{path} cannot be read ({cause.strerror}). It is a csv with {', '.join(COLUMNS)}."
-        ) from cause
-    except UnicodeDecodeError as cause:
-        raise DataError(f"{path} is not text (byte {cause.start}). Save it as UTF-8.") from cause
-    reader = csv.reader(text.splitlines())
-    rows = []
-    try:
-        header = [name.strip().casefold() for name in next(reader, [])]
-        missing = [name for name in COLUMNS if name not in header]
-        if missing:
-            raise DataError(
-                f"{path} lacks the column(s) {', '.join(missing)}; found "
-                f"{', '.join(header) or 'an empty file'}. It needs {', '.join(COLUMNS)}."
-            )
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) != len(header):
-                raise DataError(
-                    f"{path}, line {reader.line_num}: found {len(fields)} fields, expected "
-                    f'{len(header)}. A field with a comma stands in quotation marks: "1,9".'
-                )
-            cells = dict(zip(header, (field.strip() for field in fields), strict=True))
-            rows.append(_clip_row(cells, f"{path}, line {reader.line_num}", reader.line_num, scale))
-    except csv.Error as cause:
-        raise DataError(f"{path}, line {reader.line_num}: {cause}. Correct the line.") from cause
-    if not rows:
+            f"{path} lacks the column(s) {', '.join(missing)}; found {', '.join(table.header)}. It "
+            f"needs {', '.join(COLUMNS)}."
+        )
+    if not table.rows:
         raise DataError(f"{path} has no rows. Give one per clip: {', '.join(COLUMNS)}.")
+    rows = []
+    for row in table.rows:
+        cells = {name: row.fields[at] for name, at in places.items() if at is not None}
+        if table.decimal_comma:
+            cells |= {name: cells[name].replace(",", ".") for name in NUMBERS & cells.keys()}
+        rows.append(_clip_row(cells, f"{path}, line {row.line}", row.line, scale))
     return rows
 
 

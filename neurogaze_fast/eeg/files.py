@@ -65,7 +65,7 @@ def read_recording(
     chosen: dict[Path, list[ClipRow]] = {}
     others = []
     for row in rows:
-        file = root / row.file if row.file else path
+        file = _located(root, row.file) if row.file else path
         if path.is_dir() or file.resolve() == path.resolve():
             chosen.setdefault(file, []).append(row)
         else:
@@ -80,6 +80,12 @@ def read_recording(
     taken: set[tuple[str, str]] = set()
     for file, of_file in chosen.items():
         yield from _read_file(file, of_file, taken)
+
+
+def _located(root: Path, name: str) -> Path:
+    """The file that a row names; a name written on Windows has its folders behind backslashes."""
+    file = root / name
+    return root / name.replace("\\", "/") if "\\" in name and not file.exists() else file
 
 
 def tidy_label(label: str) -> str:

@@ -109,6 +109,23 @@ def test_columns_in_any_order_with_a_byte_order_mark(tmp_path, fif):
     assert (trial.valence, trial.arousal, trial.subject) == (1.0, -1.0, "file-3")
 
 
+@pytest.mark.parametrize(
+    ("end", "delimiter", "encoding"),
+    [("\r", ",", "utf-8"), ("\r\n", ";", "utf-8-sig"), ("\n", "\t", "utf-16")],
+)
+def test_a_table_as_a_spreadsheet_writes_it(tmp_path, end, delimiter, encoding):
+    (tmp_path / "day 1").mkdir()
+    write(tmp_path / "day 1" / "a_raw.fif")
+    rows = [HEADER, "day 1\\a_raw.fif,1,x\u2028y,0,12.5,0.25,-1", "day 1/a_raw.fif,1,z,12.5,30,,"]
+    text = f"sep={delimiter}{end}" + end.join(rows).replace(",", delimiter)
+    if delimiter != ",":
+        text = text.replace(".5", ",5").replace("0.25", "0,25")
+    (tmp_path / "clips.csv").write_bytes(text.encode(encoding))
+    first, second = read(tmp_path, tmp_path / "clips.csv")
+    assert (first.clip, first.valence, first.signal.shape[1]) == ("x\u2028y", 0.25, 12.5 * RATE)
+    assert (second.clip, second.path) == ("z", first.path)
+
+
 @pytest.mark.parametrize("text", ['"1,9"', "1;9", "1:9", "1..9", "1 9", '" 1 , 9 "'])
 def test_a_row_has_its_own_scale(tmp_path, fif, text):
     ratings = table(tmp_path, f",1,x,0,20,7,2,{text}", ",1,y,0,20,1,0,", header=HEADER + ",scale")
@@ -297,9 +314,10 @@ def test_a_missing_file_of_a_folder(tmp_path, fif):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "lacks the column"),
+        ("", "is empty"),
         ("file,subject\n", "lacks the column.s. clip"),
         (HEADER + "\n", "no rows"),
+        (HEADER + ",valence\n,1,x,0,20,0,0,1\n", "2 columns named valence"),
         (HEADER + "\n,1,x,0,20,0\n", "line 2: found 6 fields, expected 7"),
         (HEADER + "\n,1,x,0,20,0,0,9\n", "line 2: found 8 fields"),
         (HEADER + "\n,1,x,0,20,0,0\n,1,y,soon,20,0,0\n", "line 3: start_s is 'soon'"),
