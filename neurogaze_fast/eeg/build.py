@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +12,17 @@ import torch
 
 from neurogaze_fast import ops
 from neurogaze_fast.artifacts import sha256_file
-from neurogaze_fast.eeg.band_power import BANDS, features, welch_power
+from neurogaze_fast.eeg.band_power import BANDS
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.maps import FLAGS, SHARD_WINDOWS, MapSet
-from neurogaze_fast.eeg.preprocess import COMMON_SITES, Cleaned, CleanOptions, clean
+from neurogaze_fast.eeg.measure import Counts, Part, measure
+from neurogaze_fast.eeg.preprocess import COMMON_SITES, CleanOptions
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.eeg.windows import blinks, cut, peak_to_peak
 from neurogaze_fast.errors import DataError
 
-EXAMPLES = 5
-"""Parts named for each reason to leave something out."""
 MIN_SPREAD = 1e-6
 """Standard deviation of a log below which a value counts as constant, and its z-score as 0."""
-
-
-@dataclass
-class _Part:
-    """What is kept of one trial: n windows."""
-
-    trial: Trial
-    power: np.ndarray  # float32 [n, F, C]
-    level: np.ndarray  # float64 [F, C]: mean of the feature before any correction
-    start: np.ndarray  # float32 [n]
-    flags: np.ndarray  # uint8 [n]
-
-
-@dataclass
-class _Counts:
-    left_out: Counter = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    windows: Counter = field(default_factory=Counter)
-
-    def add(self, part: LeftOut) -> None:
-        self.left_out[part.reason] += 1
-        named = self.examples.setdefault(part.reason, [])
-        if len(named) < EXAMPLES:
-            named.append(part.what)
 
 
 def build_maps(
@@ -63,10 +36,11 @@ def build_maps(
     """Make the map set of all trials, one trial in memory at a time.
 
     Of each trial only its band power [n, F, C] is kept; the maps are made in batches at the end.
-    The steps, in this order: clean; cut into windows; leave out windows whose peak-to-peak
-    amplitude is too large; take the feature of band power; subtract its mean over the baseline's
-    windows (where there is no usable baseline, the mean of the trial's own windows, our choice,
-    flagged and counted); scale each subject by that subject's own windows; interpolate.
+    The steps, in this order: clean; cut into windows; leave out windows that touch a gap or a
+    dropout, or whose peak-to-peak amplitude is too large; take the feature of band
+    power; subtract its mean over the baseline's windows (where there is no usable baseline, the
+    mean of the trial's own windows, our choice, flagged and counted); scale each subject by that
+    subject's own windows; interpolate.
 
     Args:
         trials: what the readers give.
@@ -79,8 +53,8 @@ def build_maps(
         DataError: no window is left; says why trials were left out.
     """
     progress = progress or (lambda stage, done, total: None)
-    counts = _Counts()
-    parts: list[_Part] = []
+    counts = Counts()
+    parts: list[Part] = []
     options = CleanOptions(
         sites=None if config.all_channels else COMMON_SITES,
         reference=config.reference,
@@ -88,7 +62,7 @@ def build_maps(
     )
     ch_names: tuple[str, ...] | None = options.sites
     for done, trial in enumerate(trials, start=1):
-        found = trial if isinstance(trial, LeftOut) else _measure(trial, options, config, counts)
+        found = trial if isinstance(trial, LeftOut) else measure(trial, options, config, counts)
         if isinstance(found, tuple):
             part, recorded = found
             ch_names = ch_names or recorded
@@ -100,14 +74,10 @@ def build_maps(
         else:
             counts.add(found)
         progress("trials", done, None)
+    bands, parts = _same_bands(parts, counts)
     parts = _without_lone_windows(parts, counts)
     if not parts or ch_names is None:
-        reasons = ", ".join(f"{reason} ({n})" for reason, n in counts.left_out.most_common())
-        raise DataError(
-            f"No window could be used. Left out: {reasons or 'nothing, there were no trials'}. "
-            "Check that the recordings are EEG in microvolts; sites other than DREAMER's 14 need "
-            "--all-channels."
-        )
+        raise DataError(_nothing_left(counts))
     subjects = tuple(dict.fromkeys(part.trial.subject for part in parts))
     number = {name: i for i, name in enumerate(subjects)}
     lengths = [len(part.start) for part in parts]
@@ -120,7 +90,7 @@ def build_maps(
         "synthetic": synthetic,
         "options": config.settings(),
         "operator": operator.fingerprint,
-        "band_edges": {name: list(edges) for name, edges in BANDS.items()},
+        "band_edges": {name: list(BANDS[name]) for name in bands},
         "files": _hashes([*(part.trial.path for part in parts), *also_hash]),
         "sources": _sources(parts),
         "left_out": dict(counts.left_out.most_common()),
@@ -138,7 +108,7 @@ def build_maps(
         flags=np.concatenate([part.flags for part in parts]),
         subjects=subjects,
         names=ch_names,
-        bands=tuple(BANDS),
+        bands=bands,
         provenance=provenance,
     )
 
@@ -164,53 +134,43 @@ def zscore_by_subject(power: np.ndarray, subject: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _measure(
-    trial: Trial, options: CleanOptions, config: PrepareEegConfig, counts: _Counts
-) -> tuple[_Part, tuple[str, ...]] | LeftOut:
-    """One trial's windows and the sites they are of, or why there are none."""
-    cleaned = clean(trial, options)
-    if isinstance(cleaned, LeftOut):
-        return cleaned
-    what = f"{trial.subject}, clip {trial.clip}"
-    windows, start = cut(cleaned.signal, cleaned.sfreq, config.window, config.overlap)
-    if not len(windows):
-        return LeftOut(trial.path, what, f"shorter than a window of {config.window:g} s")
-    steady = (peak_to_peak(windows) <= config.reject).all(axis=1)
-    reason = f"a channel swings by more than {config.reject:g} microvolts"
-    if not steady.any():
-        return LeftOut(trial.path, what, f"in every window {reason}")
-    if not steady.all():
-        counts.windows[reason] += int((~steady).sum())
-    windows, start = windows[steady], start[steady]
-    feature = _feature(windows, cleaned.sfreq, config.feature)
-    rest = _rest(cleaned, config)
-    flags = np.full(len(start), FLAGS["interpolated"] * int(cleaned.interpolated.any()), np.uint8)
-    flags |= (FLAGS["blink"] * blinks(windows, cleaned.ch_names)).astype(np.uint8)
-    if rest is None:
-        flags |= np.uint8(FLAGS["no_baseline"])
-    level = feature.mean(axis=0)
-    corrected = (feature - (level if rest is None else rest)).astype(np.float32)
-    return _Part(trial, corrected, level, start, flags), cleaned.ch_names
+def _same_bands(parts: list[Part], counts: Counts) -> tuple[tuple[str, ...], list[Part]]:
+    """The bands that some recording has, and the parts that have all of them.
+
+    A recorder's low-pass takes bands away. Where every trial lacks them the set is made without;
+    a trial that lacks what others have is left out. Both are counted.
+    """
+    bands = max((part.bands for part in parts), key=len, default=tuple(BANDS))
+    kept = []
+    for part in parts:
+        lacking = [name for name in BANDS if name not in part.bands]
+        if lacking:
+            what = f"{part.trial.subject}, clip {part.trial.clip}"
+            names, lowpass = " or ".join(lacking), part.trial.lowpass
+            reason = f"low-passed at {lowpass:g} Hz in the header: no {names}"
+            whole = part.bands == bands
+            counts.add(LeftOut(part.trial.path, f"{names} of {what}" if whole else what, reason))
+            if not whole:
+                continue
+        kept.append(part)
+    return bands, kept
 
 
-def _rest(cleaned: Cleaned, config: PrepareEegConfig) -> np.ndarray | None:
-    """float64 [F, C]: mean feature of the baseline's steady windows; None where there are none."""
-    if cleaned.baseline is None:
-        return None
-    windows, _ = cut(cleaned.baseline, cleaned.sfreq, config.window, config.overlap)
-    windows = windows[(peak_to_peak(windows) <= config.reject).all(axis=1)]
-    if not len(windows):
-        return None
-    return _feature(windows, cleaned.sfreq, config.feature).mean(axis=0)
+def _nothing_left(counts: Counts) -> str:
+    """Why there is no window, with a part for each reason, and what to do."""
+    reasons = "; ".join(
+        f"{reason} ({count}, such as {counts.examples[reason][0]})"
+        for reason, count in counts.left_out.most_common()
+    )
+    text = f"No window could be used. Left out: {reasons or 'nothing, there were no trials'}."
+    if any("swings by" in reason or "flat" in reason for reason in counts.left_out):
+        text += " Check that the recordings are EEG in microvolts."
+    if any("without the site" in reason for reason in counts.left_out):
+        text += " Sites other than DREAMER's 14 need --all-channels."
+    return text
 
 
-def _feature(windows: np.ndarray, sfreq: float, kind: str) -> np.ndarray:
-    """float64 [n, F, C] of windows [n, C, L]."""
-    power = welch_power(torch.from_numpy(np.ascontiguousarray(windows)), sfreq)
-    return features(power.double(), kind).numpy()
-
-
-def _without_lone_windows(parts: list[_Part], counts: _Counts) -> list[_Part]:
+def _without_lone_windows(parts: list[Part], counts: Counts) -> list[Part]:
     """Parts of subjects with at least two windows: one alone has no spread to be scaled by."""
     windows = Counter()
     for part in parts:
@@ -250,7 +210,7 @@ def _hashes(paths: Iterable[Path]) -> list[dict[str, str]]:
     ]
 
 
-def _sources(parts: Sequence[_Part]) -> dict[str, dict[str, Any]]:
+def _sources(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
     """Counts by source, and its mean feature [F][C] before any correction, for the figure."""
     metadata = {}
     for source in dict.fromkeys(part.trial.source for part in parts):

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from neurogaze_fast.eeg.gaps import Gap, samples_of
 from neurogaze_fast.errors import ConfigError
 
 MIN_SECONDS = 10.0
 """A shorter clip gives too few windows to say anything of its mean (our choice)."""
 
 
-def signal_defect(signal: np.ndarray, sfreq: float) -> str | None:
-    """Why the signal [C, T] at `sfreq` samples per second is left out; None: it can be used.
+def signal_defect(signal: np.ndarray, sfreq: float, gaps: Sequence[Gap] = ()) -> str | None:
+    """Why the signal [C, T] at `sfreq` Hz is left out; None: it can be used.
 
     A single flat channel is no reason: cleaning interpolates it.
     """
     if signal.shape[1] < MIN_SECONDS * sfreq:
         return f"shorter than {MIN_SECONDS:g} s"
-    return damage(signal, "signal")
+    return damage(signal, "signal", sfreq, gaps)
 
 
-def damage(signal: np.ndarray, name: str) -> str | None:
-    """Values that are not finite, or nothing but constants, in `name` [C, T], T >= 1."""
+def damage(signal: np.ndarray, name: str, sfreq: float, gaps: Sequence[Gap] = ()) -> str | None:
+    """Values that are not finite, or nothing but constants, in `name` [C, T] outside its gaps."""
+    everywhere = [gap for gap in gaps if gap.ch_names is None and gap.end > gap.start]
+    if everywhere:
+        kept = ~samples_of(everywhere, ("all",), signal.shape[1], sfreq)[0]
+        if not kept.any():
+            return f"all of the {name} is {everywhere[0].reason}"
+        signal = signal[:, kept]
     if not np.isfinite(signal).all():
         return f"NaN or infinity in the {name}"
     if (np.ptp(signal, axis=1) == 0).all():

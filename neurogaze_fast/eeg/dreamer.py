@@ -119,7 +119,7 @@ def _defect(
         return "wrong number of channels in the baseline"
     return (
         signal_defect(film.T, sfreq)
-        or (damage(rest.T, "baseline") if rest.size else None)
+        or (damage(rest.T, "baseline", sfreq) if rest.size else None)
         or ("rating missing or outside 1..5" if None in ratings else None)
     )
 

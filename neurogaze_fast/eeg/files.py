@@ -6,22 +6,22 @@ The csv's columns are in :mod:`~neurogaze_fast.eeg.clip_csv`.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from neurogaze_fast.eeg.bdf import bdf_defect
 from neurogaze_fast.eeg.clip_csv import ClipRow, read_clip_rows
-from neurogaze_fast.eeg.defects import damage, one_line, signal_defect, unit_rating
-from neurogaze_fast.eeg.montage import known_sites
+from neurogaze_fast.eeg.defects import damage, signal_defect, unit_rating
+from neurogaze_fast.eeg.dropout import odd_scales
+from neurogaze_fast.eeg.edf import UnreadableError
+from neurogaze_fast.eeg.gaps import OTHER_SCALE, Gap, within
+from neurogaze_fast.eeg.labels import sites_of, tidy_label
+from neurogaze_fast.eeg.open_recording import Recording, open_recording
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import ConfigError, DataError
 
-if TYPE_CHECKING:
-    import mne
+__all__ = ["MIN_SITES", "read_recording", "sites_of", "tidy_label"]
 
 MIN_SITES = 4  # fewer make no map
 
@@ -32,10 +32,14 @@ def read_recording(
     """The clips of one recording, or of all recordings of a folder.
 
     Channel names are tidied ("EEG Fp1.-Ref" is Fp1, T3 is T7) and looked up in the 10-20 system.
-    A channel that is no site, or is marked bad in the file, is left out, counted once per file; so
-    is a clip that is damaged, lies outside its recording, is shorter than 10 s, or has a rating
-    outside its scale or only one of the two ratings. Subjects become "file-SUBJECT". MNE's volts
-    become microvolts; a file without units is taken to be in volts, as MNE does.
+    A channel is left out, counted once per file, where it is no site, is marked bad in the file, or
+    has no known unit. A clip is left out, counted, where it is damaged, lies outside its recording,
+    is shorter than 10 s, or has a rating outside its scale or only one of the two ratings. Subjects
+    become "file-SUBJECT", and values microvolts.
+
+    Times are true time from the first sample, also where the file leaves time out between its
+    records (EDF+D, BDF+D). What was not recorded, or is marked as bad, is named in the trial's
+    gaps: no window may touch it.
 
     Args:
         path: A recording, or the folder that the csv's `file` is relative to. For one recording
@@ -88,44 +92,9 @@ def _located(root: Path, name: str) -> Path:
     return root / name.replace("\\", "/") if "\\" in name and not file.exists() else file
 
 
-def tidy_label(label: str) -> str:
-    """A channel's label without what recorders put around the site's name.
-
-    "EEG Fp1-Ref", "FP1.", "eeg:Fp1", "Fp1-LE", "EEG T3-A2" give Fp1, FP1, Fp1, Fp1, T3.
-    """
-    text = label.strip().strip(".").strip()
-    text = re.sub(r"^EEG(?:[\s:_-]+|(?=[A-Z]))", "", text, flags=re.IGNORECASE)
-    text = re.sub(
-        r"[\s_-]+(?:ref|reference|le|ar|av|avg|cms|m1|m2|a1|a2|a1a2|0|1|2|3)$",
-        "",
-        text,
-        flags=re.IGNORECASE,
-    )
-    return text.strip(". ")
-
-
-def sites_of(labels: Sequence[str]) -> list[str | None]:
-    """The 10-20 site of each label, None where there is none or an earlier label has it already.
-
-    BioSemi's caps of 128 and more name their positions A1..A32, B1..; some of those (C1..C6) look
-    like 10-20 sites and lie elsewhere. Where such labels occur, every one of them is None.
-    """
-    tidy = [tidy_label(label) for label in labels]
-    own = re.compile(r"[A-H](?:[1-9]|[12]\d|3[0-2])", re.IGNORECASE)
-    # No 10-20 site is called B1 or A3, every lettered cap has both or one of them.
-    if {"A3", "B1"} & {label.upper() for label in tidy}:
-        tidy = ["" if own.fullmatch(label) else label for label in tidy]
-    found: list[str | None] = []
-    for site in known_sites(tidy):
-        found.append(None if site in found else site)
-    return found
-
-
 def _read_file(
     file: Path, rows: list[ClipRow], taken: set[tuple[str, str]]
 ) -> Iterator[Trial | LeftOut]:
-    import mne
-
     def all_out(reason: str, detail: str = "") -> Iterator[LeftOut]:
         for row in rows:
             yield LeftOut(file, _what(row) + (f" ({detail})" if detail else ""), reason)
@@ -134,90 +103,123 @@ def _read_file(
         yield from all_out("the recording is missing")
         return
     try:
-        # MNE reads what is left of a truncated file without complaint.
-        kind = file.suffix[1:].upper()
-        defect = bdf_defect(file, kind) if kind in ("BDF", "EDF") else None
-        if defect:
-            yield from all_out(defect)
-            return
-        raw = mne.io.read_raw(file, preload=False, verbose="error")
-    except Exception as cause:  # each of MNE's readers has its own errors
-        yield from all_out("cannot be read by MNE", one_line(cause))
+        recording = open_recording(file)
+    except UnreadableError as cause:
+        yield from all_out(cause.reason, cause.detail)
         return
-
-    eeg = [
-        name
-        for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True)
-        if kind == "eeg"
-    ]
-    sites = dict(zip(eeg, sites_of(eeg), strict=True))
-    for name, site in sites.items():
-        if site is None:
-            reason = "a channel that is no site of the 10-20 system, or a second one there"
-            yield LeftOut(file, f"channel {name}", reason)
-        elif name in raw.info["bads"]:
-            yield LeftOut(file, f"channel {name}", "a channel the file marks as bad")
-    used = {n: site for n, site in sites.items() if site and n not in raw.info["bads"]}
+    used, unused = _choose(recording)
+    for label, reason in unused:
+        yield LeftOut(file, f"channel {label}", reason)
     if len(used) < MIN_SITES:
-        yield from all_out(f"fewer than {MIN_SITES} channels are sites of the 10-20 system")
+        sites = [site for site in sites_of([c.label for c in recording.channels]) if site]
+        labels = ", ".join(channel.label for channel in recording.channels[:8])
+        what = "can be used" if len(sites) >= MIN_SITES else "are sites of the 10-20 system"
+        yield from all_out(
+            f"fewer than {MIN_SITES} channels {what}",
+            f"labels found: {labels or 'none'}; known are Fp1, AF3, F7, Cz, T7 or T3, O2 and the "
+            "like, with a common reference such as Fp1-Ref",
+        )
         return
+    doubted: set[str] = set()
     for row in rows:
         if (row.subject, row.clip) in taken:
             yield LeftOut(file, _what(row), "the subject has a clip of this name already")
             continue
-        found = _clip(raw, used, row, file)
+        found = _clip(recording, used, row, file)
         if isinstance(found, Trial):
             taken.add((row.subject, row.clip))
+            for gap in found.gaps:
+                for site in gap.ch_names or ():
+                    if gap.reason == OTHER_SCALE and site not in doubted:
+                        doubted.add(site)
+                        yield LeftOut(file, f"channel {site}", OTHER_SCALE)
         yield found
 
 
-def _clip(raw: mne.io.BaseRaw, used: dict[str, str], row: ClipRow, file: Path) -> Trial | LeftOut:
+def _choose(recording: Recording) -> tuple[dict[int, str], list[tuple[str, str]]]:
+    """(channel -> site of those to use, (label, reason) of the rest)."""
+    channels = recording.channels
+    sites = sites_of([channel.label for channel in channels])
+    used: dict[int, str] = {}
+    unused = []
+    for number, (channel, site) in enumerate(zip(channels, sites, strict=True)):
+        if site is None:
+            reason = "a channel that is no site of the 10-20 system, or a second one there"
+            unused.append((channel.label, reason))
+        elif channel.problem:
+            unused.append((channel.label, channel.problem))
+        else:
+            used[number] = site
+    if used:
+        # Channels of one recording can be sampled unlike each other: most of them decide.
+        usual, _ = Counter(channels[i].sfreq for i in used).most_common(1)[0]
+        for number in [i for i in used if channels[i].sfreq != usual]:
+            del used[number]
+            channel = channels[number]
+            unused.append(
+                (channel.label, f"a channel of {channel.sfreq:g} Hz among others of {usual:g} Hz")
+            )
+    return used, unused
+
+
+def _clip(recording: Recording, used: dict[int, str], row: ClipRow, file: Path) -> Trial | LeftOut:
     def out(reason: str, detail: str = "") -> LeftOut:
         return LeftOut(file, _what(row) + (f" ({detail})" if detail else ""), reason)
 
-    sfreq = float(raw.info["sfreq"])
+    chosen = [recording.channels[i] for i in used]
+    ch_names, sfreq = tuple(used.values()), chosen[0].sfreq
     ratings = [unit_rating(text, *row.scale) if text else None for text in row.ratings]
     if bool(row.ratings[0]) != bool(row.ratings[1]):
         return out("only one of valence and arousal")
     if row.ratings[0] and None in ratings:
         return out("rating outside its scale", f"{row.ratings[0]}, {row.ratings[1]}")
-    length = raw.n_times / sfreq
+    length = recording.seconds
     spans = [(row.span[0] or 0.0, length if row.span[1] is None else row.span[1])]
     spans += [row.baseline] if row.baseline else []
     if any(end > length + 0.5 / sfreq or start >= end for start, end in spans):
-        return out("the interval is empty or outside the recording", f"it lasts {length:.2f} s")
+        lasts = f"it lasts {length:.2f} s"
+        if recording.cut_short:
+            return out("the interval lies beyond the end of a file that is cut short", lasts)
+        return out("the interval is empty or outside the recording", lasts)
+    spans = [(start, min(end, length)) for start, end in spans]
     try:
-        parts = [_microvolts(raw, list(used), start, end, sfreq) for start, end in spans]
-    except Exception as cause:  # a damaged file shows here, because samples are read late
-        return out("cannot be read by MNE", one_line(cause))
-    signal, rest = parts[0], parts[1] if row.baseline else None
-    reason = signal_defect(signal, sfreq)
-    if reason is None and rest is not None and rest.size:
-        reason = damage(rest, "baseline")
+        parts = [recording.microvolts(list(used), start, end) for start, end in spans]
+    except UnreadableError as cause:
+        return out(cause.reason, cause.detail)
+    # A gap of some channels names them as the file does; a trial names the sites.
+    sites = {channel.label: site for channel, site in zip(chosen, ch_names, strict=True)}
+    gaps = [within(_at_sites(recording.gaps, sites), start, end) for start, end in spans]
+    signal, rest = parts[0], parts[1] if row.baseline and parts[1].size else None
+    reason = signal_defect(signal, sfreq, gaps[0])
+    if reason is None and rest is not None:
+        reason = damage(rest, "baseline", sfreq, gaps[1])
     if reason:
         return out(reason)
+    lowpass = [channel.lowpass for channel in chosen if channel.lowpass is not None]
     return Trial(
         source="file",
         subject=f"file-{row.subject}",
         clip=row.clip,
         signal=signal,
-        baseline=rest if rest is not None and rest.size else None,
+        baseline=rest,
         sfreq=sfreq,
-        ch_names=tuple(used.values()),
+        ch_names=ch_names,
         valence=ratings[0],
         arousal=ratings[1],
         path=file,
+        gaps=(*gaps[0], *odd_scales(signal, ch_names, sfreq)),
+        baseline_gaps=gaps[1] if rest is not None else (),
+        lowpass=min(lowpass, default=None),
     )
 
 
-def _microvolts(
-    raw: mne.io.BaseRaw, ch_names: list[str], start: float, end: float, sfreq: float
-) -> np.ndarray:
-    """float32 [C, T]."""
-    first, last = round(start * sfreq), min(round(end * sfreq), raw.n_times)
-    picks = [raw.ch_names.index(name) for name in ch_names]
-    data = raw.get_data(picks=picks, start=first, stop=last, verbose="error")
-    return np.ascontiguousarray(data * 1e6, dtype=np.float32)
+def _at_sites(gaps: tuple[Gap, ...], sites: dict[str, str]) -> Iterator[Gap]:
+    """Gaps with sites for labels, without those that only concern channels not used."""
+    for gap in gaps:
+        if gap.ch_names is None:
+            yield gap
+        elif named := tuple(sites[label] for label in gap.ch_names if label in sites):
+            yield replace(gap, ch_names=named)
 
 
 def _what(row: ClipRow) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from neurogaze_fast.eeg.defects import (
     signal_defect,
     unit_rating,
 )
+from neurogaze_fast.eeg.edf import resumptions
+from neurogaze_fast.eeg.gaps import BREAK, Gap, within
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import ConfigError, DataError
 
@@ -50,6 +53,18 @@ class _Unusable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+
+
+@dataclass(frozen=True, eq=False)
+class _Film:
+    """What a session's .bdf holds of the film."""
+
+    signal: np.ndarray  # float32 [32, T], microvolts
+    baseline: np.ndarray | None  # float32 [32, Tb], microvolts
+    sfreq: float
+    gaps: tuple[Gap, ...]
+    baseline_gaps: tuple[Gap, ...]
+    lowpass: float | None
 
 
 def read_mahnob(
@@ -131,23 +146,30 @@ def _read_session(session: Path, seconds: float | None, labelled: bool) -> Trial
         raise _Unusable(f"{count} *_emotion.bdf")
     subject = _subject(meta, files[0])
     valence, arousal = _ratings(meta) if labelled and meta is not None else (None, None)
-    signal, baseline, sfreq = _read_bdf(files[0])
-    reason = signal_defect(signal, sfreq)
-    if reason is None and baseline is not None:
-        reason = damage(baseline, "baseline")
+    film = _read_bdf(files[0])
+    sfreq = film.sfreq
+    reason = signal_defect(film.signal, sfreq)
+    if reason is None and film.baseline is not None:
+        reason = damage(film.baseline, "baseline", sfreq)
     if reason:
         raise _Unusable(reason)
+    signal = last_seconds(film.signal, sfreq, seconds)
+    skipped = (film.signal.shape[1] - signal.shape[1]) / sfreq
+    length = signal.shape[1] / sfreq
     return Trial(
         source="mahnob",
         subject=f"mahnob-{subject:02d}",
         clip=f"session-{session.name}",
-        signal=np.ascontiguousarray(last_seconds(signal, sfreq, seconds)),
-        baseline=baseline,
+        signal=np.ascontiguousarray(signal),
+        baseline=film.baseline,
         sfreq=sfreq,
         ch_names=SITES,
         valence=valence,
         arousal=arousal,
         path=files[0],
+        gaps=within(film.gaps, skipped, skipped + length),
+        baseline_gaps=film.baseline_gaps,
+        lowpass=film.lowpass,
     )
 
 
@@ -194,8 +216,7 @@ def _ratings(meta: ElementTree.Element) -> tuple[float | None, float | None]:
     return valence, arousal
 
 
-def _read_bdf(path: Path) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """Film and baseline, float32 [32, T] microvolts, and the sampling frequency."""
+def _read_bdf(path: Path) -> _Film:
     import mne
 
     try:
@@ -210,7 +231,7 @@ def _read_bdf(path: Path) -> tuple[np.ndarray, np.ndarray | None, float]:
         raise _Unusable("cannot be read by MNE", f"{path.name}, {one_line(cause)}") from cause
 
 
-def _cut(raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarray | None, float]:
+def _cut(raw: mne.io.BaseRaw) -> _Film:
     found = {name.casefold(): name for name in raw.ch_names}
     if STATUS.casefold() not in found:
         raise _Unusable("no Status channel")
@@ -229,4 +250,13 @@ def _cut(raw: mne.io.BaseRaw) -> tuple[np.ndarray, np.ndarray | None, float]:
     data = raw.get_data(picks=picks, start=before, stop=stop, verbose="error") * 1e6
     data = data.astype(np.float32)
     rest = data[:, : start - before]
-    return data[:, start - before :], rest.copy() if rest.size else None, sfreq
+    resumed = [Gap(at / sfreq, at / sfreq, BREAK) for at in resumptions(status)]
+    times = before / sfreq, start / sfreq, stop / sfreq
+    return _Film(
+        signal=data[:, start - before :],
+        baseline=rest.copy() if rest.size else None,
+        sfreq=sfreq,
+        gaps=within(resumed, times[1], times[2]),
+        baseline_gaps=within(resumed, times[0], times[1]) if rest.size else (),
+        lowpass=float(raw.info["lowpass"]) or None,
+    )

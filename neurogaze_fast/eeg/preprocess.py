@@ -1,6 +1,6 @@
 """Cleaning one trial: sites, band-pass, sampling frequency, bad channels, reference.
 
-Needs scipy; MNE only to look up where the sites are when a channel has to be interpolated.
+Needs scipy, and MNE to look up where the sites are when a channel has to be interpolated.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from neurogaze_fast.eeg.bad_channels import bad_channels, finish
 from neurogaze_fast.eeg.dreamer import SITES
-from neurogaze_fast.eeg.montage import named_positions
+from neurogaze_fast.eeg.dropout import dropouts, flat_samples
+from neurogaze_fast.eeg.gaps import TOO_SHORT, Gap, runs, samples_of
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.eeg.spherical_spline import spline_weights
 
 COMMON_SITES = SITES
 """DREAMER's 14 sites, all of which MAHNOB-HCI has too."""
@@ -22,11 +23,8 @@ LOW, HIGH = 1.0, 49.0
 """Hz: the pass band."""
 TRANSITION = 1.0
 """Hz, centred on each edge's outer side: from pass to stop."""
-FLAT = 0.1
-"""Microvolts: a channel of a smaller standard deviation is dead."""
-SPREAD_FLOOR = 0.5
-"""Least spread of log-variance over channels that z is measured in, so that among channels that are
-very much alike none is called bad for a small difference."""
+SHORTEST = 1.7 / TRANSITION
+"""Seconds: half the filter's length, which is mirrored at each end."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class CleanOptions:
     """Robust z of a channel's log-variance from which it is bad."""
     max_bad: float = 0.25
     """Fraction of bad channels above which a trial is not used."""
+    max_lost: float = 0.25
+    """Fraction of the time without signal above which a channel is bad."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Cleaned:
     """A trial ready to be cut into windows."""
 
     signal: np.ndarray
-    """float32 [C, T], microvolts."""
+    """float32 [C, T], microvolts; without meaning inside its gaps."""
     baseline: np.ndarray | None
     """float32 [C, Tb], likewise; None where there is none or it cannot be used."""
     sfreq: float
@@ -59,20 +59,39 @@ class Cleaned:
     """The C sites."""
     interpolated: np.ndarray
     """bool [C]: bad channels, replaced."""
+    gaps: tuple[Gap, ...] = ()
+    """What no window may touch: the trial's gaps, and dropouts of channels that are kept."""
+    baseline_gaps: tuple[Gap, ...] = ()
+    """Likewise of the baseline."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Filtered:
+    """A signal after the band-pass, at the new sampling frequency."""
+
+    signal: np.ndarray
+    """float64 [C, T]; 0 in gaps."""
+    bad: np.ndarray
+    """bool [C]."""
+    flat: bool
+    """Whether no channel carries a signal."""
+    gaps: tuple[Gap, ...]
 
 
 def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOut:
     """Clean one trial and its baseline.
 
-    In this order: pick the sites; band-pass; resample; find bad channels; interpolate them from
-    the others by spherical splines; re-reference. Sites come first so that recordings with more
-    channels get the same average reference as those with fewer.
+    In this order: pick the sites; find dropouts; band-pass; resample; find bad channels;
+    interpolate them from the others by spherical splines; re-reference. Sites come first so that
+    recordings with more channels get the same average reference as those with fewer. What lies
+    between two gaps is filtered by itself, so that nothing of a gap reaches a window beside it.
 
     A channel is bad where a sample is not finite, where it is flat (standard deviation below
-    0.1 microvolt), or where the robust z of its log-variance, taken against the median channel so
-    that the reference recorded with does not matter, exceeds `bad_channel` either way. A channel
-    bad in the clip or in its baseline is replaced in both; a baseline that would make too many bad
-    is dropped.
+    0.1 microvolt), where it drops out for more than `max_lost` of the time, or where the robust z
+    of its log-variance, taken against the median channel so that the reference recorded with does
+    not matter, exceeds `bad_channel` either way. A channel bad in the clip or in its baseline is
+    replaced in both; a baseline that would make too many bad is dropped. Shorter dropouts stay
+    gaps: to interpolate a channel for some windows of a clip would change its power there.
 
     Returns:
         the cleaned trial, or why it is left out: a site is missing, the sampling frequency is too
@@ -83,24 +102,32 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
         ch_names, rows = _pick(trial.ch_names, options.sites)
         if trial.sfreq < 2 * (HIGH + TRANSITION):
             raise _UnusableError(f"sampled at less than {2 * (HIGH + TRANSITION):g} Hz")
-        signal, broken = _filtered(trial.signal[rows], trial.sfreq, options.sfreq)
-        bad = broken | _bad_channels(signal, ~broken, options.bad_channel)
-        allowed = int(options.max_bad * len(ch_names))
+        part = _filtered(trial.signal[rows], ch_names, trial.sfreq, trial.gaps, options)
+        bad, allowed = part.bad, int(options.max_bad * len(ch_names))
         if bad.sum() > allowed:
-            flat = (signal.std(axis=1) < FLAT).all()
             raise _UnusableError(
                 "every channel flat (is it in microvolts?)"
-                if flat and not broken.any()
+                if part.flat
                 else f"more than {allowed} of {len(ch_names)} channels bad"
             )
-        baseline = None
+        rest = None
         if trial.baseline is not None:
-            baseline, bad = _with_baseline(trial, rows, bad, allowed, options)
+            rest = _baseline(trial, ch_names, rows, options)
+            if rest is not None and (bad | rest.bad).sum() > allowed:
+                rest = None
+            bad = bad if rest is None else bad | rest.bad
     except _UnusableError as problem:
         what = f"{trial.subject}, clip {trial.clip}"
         return LeftOut(trial.path, what, str(problem))
-    parts = [_finish(part, ch_names, bad, options.reference) for part in (signal, baseline)]
-    return Cleaned(parts[0], parts[1], options.sfreq, ch_names, bad)
+    return Cleaned(
+        finish(part.signal, ch_names, bad, options.reference),
+        None if rest is None else finish(rest.signal, ch_names, bad, options.reference),
+        options.sfreq,
+        ch_names,
+        bad,
+        _of_kept(part.gaps, ch_names, bad),
+        () if rest is None else _of_kept(rest.gaps, ch_names, bad),
+    )
 
 
 class _UnusableError(Exception):
@@ -119,18 +146,81 @@ def _pick(
     return tuple(sites), [recorded.index(site) for site in sites]
 
 
-def _filtered(signal: np.ndarray, sfreq: float, target: float) -> tuple[np.ndarray, np.ndarray]:
-    """Band-passed samples at the target frequency, and which channels were not finite.
+def _filtered(
+    signal: np.ndarray,
+    ch_names: tuple[str, ...],
+    sfreq: float,
+    gaps: tuple[Gap, ...],
+    options: CleanOptions,
+) -> _Filtered:
+    """Band-pass [C, T] between its gaps, resample it, and find bad channels.
 
-    float64 [C, T'], with zeros for channels that hold a value that is not finite, and bool [C].
+    Raises:
+        _UnusableError: too short to filter.
     """
+    if signal.shape[1] / sfreq <= SHORTEST:
+        raise _UnusableError(f"shorter than {SHORTEST:g} s")
     broken = ~np.isfinite(signal).all(axis=1)
     x = np.where(broken[:, None], 0.0, signal.astype(np.float64))
-    if x.shape[1] / sfreq <= 1.7 / TRANSITION:  # half the filter's length is mirrored at each end
-        raise _UnusableError(f"shorter than {1.7 / TRANSITION:g} s")
-    # An offset can be a thousand times larger than the EEG. Remove it before anything is rounded.
-    x -= x.mean(axis=1, keepdims=True)
-    return resample(band_pass(x, sfreq), sfreq, target), broken
+    lost = samples_of(gaps, ch_names, x.shape[1], sfreq)
+    flat = flat_samples(x, lost | broken[:, None], sfreq)
+    gaps = (*gaps, *dropouts(flat, ch_names, sfreq))
+    x, lost = _between(x, lost | flat, gaps, sfreq)
+    gaps = (*gaps, *_missed(lost, gaps, ch_names, sfreq))
+    x = resample(x, sfreq, options.sfreq)
+    # A recorder's own high-pass turns a dropout into a slow decay; the filter took that away.
+    lost = samples_of(gaps, ch_names, x.shape[1], options.sfreq)
+    flat = flat_samples(x, lost | broken[:, None], options.sfreq)
+    gaps = (*gaps, *dropouts(flat, ch_names, options.sfreq))
+    lost |= flat
+    recorded = ~samples_of([g for g in gaps if g.ch_names is None], ("all",), x.shape[1],
+                           options.sfreq)[0]  # fmt: skip
+    bad = broken | bad_channels(x, lost, recorded, ~broken, options.max_lost, options.bad_channel)
+    return _Filtered(x, bad, bool(lost.all()), gaps)
+
+
+def _between(
+    x: np.ndarray, lost: np.ndarray, gaps: tuple[Gap, ...], sfreq: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """[C, T] band-passed stretch by stretch, straight lines across what is lost, and bool [C, T].
+
+    A stretch too short for the filter is lost as well.
+    """
+    count = x.shape[1]
+    breaks = {round(edge * sfreq) for gap in gaps if gap.ch_names is None
+              for edge in (gap.start, gap.end)}  # fmt: skip
+    out, lost = np.zeros_like(x), lost.copy()
+    alike: dict[bytes, list[int]] = {}
+    for row, mask in enumerate(lost):
+        alike.setdefault(np.packbits(mask).tobytes(), []).append(row)
+    for rows in alike.values():
+        for first, last in runs(~lost[rows[0]]):
+            inner = sorted(edge for edge in breaks if first < edge < last)
+            for start, end in zip([first, *inner], [*inner, last], strict=True):
+                if (end - start) / sfreq <= SHORTEST:
+                    lost[rows, start:end] = True
+                    continue
+                part = x[rows, start:end]
+                # An offset can be a thousand times larger than the EEG. Remove it before anything
+                # is rounded.
+                out[rows, start:end] = band_pass(part - part.mean(axis=1, keepdims=True), sfreq)
+    samples = np.arange(count)
+    for row, mask in zip(out, lost, strict=True):
+        if mask.any() and not mask.all():
+            row[mask] = np.interp(samples[mask], samples[~mask], row[~mask])
+    return out, lost
+
+
+def _missed(
+    lost: np.ndarray, gaps: tuple[Gap, ...], ch_names: tuple[str, ...], sfreq: float
+) -> list[Gap]:
+    """Gaps for the stretches of bool [C, T] that were too short to filter."""
+    known = samples_of(gaps, ch_names, lost.shape[1], sfreq)
+    return [
+        Gap(first / sfreq, last / sfreq, TOO_SHORT, (name,))
+        for name, row in zip(ch_names, lost & ~known, strict=True)
+        for first, last in runs(row)
+    ]
 
 
 def resample(signal: np.ndarray, sfreq: float, target: float) -> np.ndarray:
@@ -181,52 +271,19 @@ def _taps(sfreq: float) -> np.ndarray:
     return taps
 
 
-def _bad_channels(signal: np.ndarray, usable: np.ndarray, limit: float) -> np.ndarray:
-    """bool [C]: flat, or unlike the others; `usable` bool [C] are the finite ones."""
-    flat = signal.std(axis=1) < FLAT
-    alive = usable & ~flat
-    bad = flat.copy()
-    if alive.sum() >= 4:
-        against_median = signal[alive] - np.median(signal[alive], axis=0)
-        level = np.log(against_median.var(axis=1) + FLAT**2)
-        distance = level - np.median(level)
-        spread = max(SPREAD_FLOOR, 1.4826 * float(np.median(np.abs(distance))))
-        bad[alive] = np.abs(distance) / spread > limit
-    return bad
-
-
-def _with_baseline(
-    trial: Trial, rows: list[int], bad: np.ndarray, allowed: int, options: CleanOptions
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """(the filtered baseline or None, channels bad in either)."""
-    try:
-        baseline, broken = _filtered(trial.baseline[rows], trial.sfreq, options.sfreq)
-    except _UnusableError:
-        return None, bad
-    both = bad | broken | _bad_channels(baseline, ~broken, options.bad_channel)
-    return (None, bad) if both.sum() > allowed else (baseline, both)
-
-
-def _finish(
-    signal: np.ndarray | None, ch_names: tuple[str, ...], bad: np.ndarray, reference: str
-) -> np.ndarray | None:
-    if signal is None:
+def _baseline(
+    trial: Trial, ch_names: tuple[str, ...], rows: list[int], options: CleanOptions
+) -> _Filtered | None:
+    """The filtered baseline; None where it is too short."""
+    if trial.baseline is None:
         return None
-    if bad.any():
-        signal = signal.copy()
-        signal[bad] = _weights(ch_names, tuple(bad.tolist())).T @ signal[~bad]
-    if reference == "average":
-        signal = signal - signal.mean(axis=0)
-    return signal.astype(np.float32)
+    try:
+        return _filtered(trial.baseline[rows], ch_names, trial.sfreq, trial.baseline_gaps, options)
+    except _UnusableError:
+        return None
 
 
-@lru_cache(maxsize=4096)
-def _weights(ch_names: tuple[str, ...], bad: tuple[bool, ...]) -> np.ndarray:
-    """[good, bad]: spherical-spline weights."""
-    positions, lost = _positions(ch_names), np.array(bad)
-    return spline_weights(positions[~lost], positions[lost])
-
-
-@lru_cache(maxsize=16)
-def _positions(ch_names: tuple[str, ...]) -> np.ndarray:
-    return named_positions(ch_names)
+def _of_kept(gaps: tuple[Gap, ...], ch_names: tuple[str, ...], bad: np.ndarray) -> tuple[Gap, ...]:
+    """Without the gaps that only concern channels not kept, or replaced in the whole trial."""
+    kept = {name for name, out in zip(ch_names, bad, strict=True) if not out}
+    return tuple(gap for gap in gaps if gap.ch_names is None or kept & set(gap.ch_names))

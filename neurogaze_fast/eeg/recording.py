@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from neurogaze_fast.eeg.gaps import Gap
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
@@ -31,6 +33,12 @@ class Trial:
     arousal: float | None
     path: Path
     """The file it was read from, for messages."""
+    gaps: tuple[Gap, ...] = ()
+    """Intervals of the signal that are no EEG, in seconds from its first sample."""
+    baseline_gaps: tuple[Gap, ...] = ()
+    """Likewise of the baseline."""
+    lowpass: float | None = None
+    """Hz: what the recorder's low-pass let through, where the file says it; None: everything."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("mne")
 
 from neurogaze_fast.eeg.bdf import DIGITAL_MAX, DIGITAL_MIN, EEG_RANGE, Channel, write_bdf
-from neurogaze_fast.eeg.files import read_recording, sites_of, tidy_label
+from neurogaze_fast.eeg.files import read_recording
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import ConfigError, DataError
 
@@ -139,62 +139,7 @@ def test_the_scale_as_an_option(tmp_path, fif):
     assert (trial.valence, trial.arousal) == (1.0, -0.5)
 
 
-# Names
-
-
-@pytest.mark.parametrize(
-    ("label", "site"),
-    [
-        ("Fp1", "Fp1"),
-        ("FP1", "Fp1"),
-        (" fz ", "Fz"),
-        ("Cz.", "Cz"),
-        ("Fc5.", "FC5"),
-        ("Oz..", "Oz"),
-        ("EEG Fp1", "Fp1"),
-        ("EEG F3-Ref", "F3"),
-        ("EEG FPZ-REF", "Fpz"),
-        ("EEG:Pz", "Pz"),
-        ("EEGO2", "O2"),
-        ("eeg_C4", "C4"),
-        ("F7-LE", "F7"),
-        ("F8-A1", "F8"),
-        ("EEG T3-A2", "T7"),
-        ("T4", "T8"),
-        ("t5", "P7"),
-        ("T6-AR", "P8"),
-        ("T7", "T7"),
-        ("POz", "POz"),
-        ("C3-M2", "C3"),
-        ("EOG1", None),
-        ("ECG", None),
-        ("EEG", None),
-        ("", None),
-        ("A1", None),
-        ("M2", None),
-        ("Fp1-F7", None),
-        ("EXG1", None),
-        ("Status", None),
-        ("GSR1", None),
-        ("EEG 1", None),
-    ],
-)
-def test_labels_and_their_sites(label, site):
-    assert sites_of([label]) == [site]
-
-
-def test_tidy_keeps_the_name_itself():
-    assert [tidy_label(x) for x in ("EEG Fp1.-Ref", "O1.", "CP1")] == ["Fp1", "O1", "CP1"]
-
-
-def test_biosemis_lettered_caps_are_no_1020_names():
-    labels = [f"{letter}{i}" for letter in "ABCD" for i in range(1, 33)]
-    assert sites_of([*labels, "Cz"]) == [None] * 128 + ["Cz"]
-    assert sites_of(["C1", "C3", "A1"]) == ["C1", "C3", None]
-
-
-def test_a_second_channel_of_a_site_is_none():
-    assert sites_of(["T3", "T7", "EEG T7", "Cz"]) == ["T7", None, None, "Cz"]
+# Channels
 
 
 def test_channels_that_are_not_used_are_counted(tmp_path):
@@ -282,24 +227,15 @@ def test_a_file_that_is_no_recording(tmp_path, name, data, reason):
     assert "\n" not in first.what
 
 
-def test_a_truncated_bdf(tmp_path):
+def test_a_file_cut_in_its_last_record_gives_the_clips_before_the_cut(tmp_path):
     path = write_as_bdf(tmp_path / "a.bdf")
     path.write_bytes(path.read_bytes()[:-100])
-    assert read(path, table(tmp_path, ",1,x,0,20,0,0"))[0].reason == "truncated BDF"
-
-
-def test_a_truncated_edf(tmp_path):
-    path = tmp_path / "a.edf"
-    number = "{:<8}".format
-    head = "0".ljust(8) + " " * 160 + "01.01.0000.00.00" + number(512) + " " * 44
-    head += number(40) + number(1) + "1   "
-    head += "Cz".ljust(16) + " " * 80 + number("uV") + number(-100) + number(100)
-    head += number(-32768) + number(32767) + " " * 80 + number(RATE) + " " * 32
-    data = np.arange(RATE * 40, dtype="<i2").tobytes()
-    path.write_bytes(head.encode() + data)
-    assert "fewer than 4" in read(path, table(tmp_path, ",1,x,0,20,0,0"))[-1].reason
-    path.write_bytes(head.encode() + data[:-1])
-    assert read(path, table(tmp_path, ",1,x,0,20,0,0"))[0].reason == "truncated EDF"
+    before, across = read(path, table(tmp_path, ",1,x,0,20,0,0", ",1,y,20,40,0,0"))
+    assert before.signal.shape == (6, 20 * RATE)
+    assert across.reason == "the interval lies beyond the end of a file that is cut short"
+    assert "it lasts 39.00 s" in across.what
+    (rest,) = read(path, table(tmp_path, ",1,z,20,,0,0"))
+    assert rest.signal.shape == (6, 19 * RATE)
 
 
 def test_a_missing_file_of_a_folder(tmp_path, fif):

@@ -1,0 +1,67 @@
+"""Where a channel carries no signal: a headset's radio that drops leaves zeros or a held value."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neurogaze_fast.eeg.gaps import DROPOUT, OTHER_SCALE, Gap, runs
+
+FLAT_PEAK_TO_PEAK = 0.5
+"""Microvolts: what moves by less over FLAT_SECONDS is no EEG. An amplifier's own noise moves more
+(our choice, as is the next one)."""
+FLAT_SECONDS = 0.5
+ODD_SCALE = 200.0
+"""Times the typical channel's size, or fraction of it, from which a channel's unit is doubted."""
+
+
+def flat_samples(signal: np.ndarray, lost: np.ndarray, sfreq: float) -> np.ndarray:
+    """bool [C, T]: samples of [C, T] inside any 0.5 s over which a channel hardly moves.
+
+    Only stretches without a lost sample (bool [C, T]) are looked at.
+    """
+    from scipy.ndimage import maximum_filter1d, minimum_filter1d
+
+    channels, count = signal.shape
+    flat = np.zeros(signal.shape, bool)
+    length = max(2, round(FLAT_SECONDS * sfreq))
+    if count < length:
+        return flat
+    # Any flat stretch of `length` holds a whole block of half of it: most channels have none.
+    half = max(1, length // 2)
+    blocks = signal[:, : count // half * half].reshape(channels, -1, half)
+    suspects = (np.ptp(blocks, axis=2) <= FLAT_PEAK_TO_PEAK).any(axis=1)
+    for row in np.flatnonzero(suspects):
+        options = {"size": length, "origin": -(length // 2)}  # the window begins at its sample
+        high = maximum_filter1d(np.where(lost[row], np.inf, signal[row]), **options)
+        low = minimum_filter1d(np.where(lost[row], -np.inf, signal[row]), **options)
+        begins = np.flatnonzero((high - low)[: count - length + 1] <= FLAT_PEAK_TO_PEAK)
+        cover = np.zeros(count + 1, np.int64)
+        cover[begins] += 1
+        cover[begins + length] -= 1
+        flat[row] = np.cumsum(cover[:-1]) > 0
+    return flat
+
+
+def dropouts(flat: np.ndarray, ch_names: tuple[str, ...], sfreq: float) -> list[Gap]:
+    """One gap for each run of True in bool [C, T]."""
+    return [
+        Gap(first / sfreq, last / sfreq, DROPOUT, (name,))
+        for name, row in zip(ch_names, flat, strict=True)
+        for first, last in runs(row)
+    ]
+
+
+def odd_scales(signal: np.ndarray, ch_names: tuple[str, ...], sfreq: float) -> list[Gap]:
+    """A gap as long as [C, T] for each channel whose values are of another order than the rest's.
+
+    A channel in millivolts among others in microvolts is a thousand times too small.
+    """
+    # A quantile of the steps: neither an offset nor the jump of a dropout reaches it.
+    size = np.percentile(np.abs(np.diff(signal.astype(np.float64), axis=1)), 75, axis=1)
+    moving = size > 0
+    if moving.sum() < 3:
+        return []
+    ratio = np.where(moving, size, 1) / np.median(size[moving])
+    odd = moving & ((ratio > ODD_SCALE) | (ratio < 1 / ODD_SCALE))
+    seconds = signal.shape[1] / sfreq
+    return [Gap(0.0, seconds, OTHER_SCALE, (ch_names[row],)) for row in np.flatnonzero(odd)]

@@ -1,0 +1,185 @@
+"""One view of every recording: our own reader for EDF and BDF, MNE for the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from neurogaze_fast.eeg.defects import one_line
+from neurogaze_fast.eeg.edf import EdfFile, Signal, UnreadableError
+from neurogaze_fast.eeg.gaps import Gap, gap_of_annotation
+from neurogaze_fast.eeg.units import microvolts_per
+
+if TYPE_CHECKING:
+    import mne
+
+EDF_KINDS = (".edf", ".bdf")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel that may be EEG."""
+
+    label: str
+    """As the file has it."""
+    sfreq: float
+    """Hz: its own sampling frequency, also where the file has faster channels."""
+    lowpass: float | None = None
+    """Hz: the low-pass that the header names; None: none."""
+    problem: str | None = None
+    """Why it cannot be used, whatever its label."""
+
+
+class Recording(Protocol):
+    """A recording whose samples are read on demand. Its time is true time in seconds from the first
+    sample, with whatever was not recorded in between."""
+
+    channels: list[Channel]
+    seconds: float
+    gaps: tuple[Gap, ...]
+    cut_short: bool
+    """Whether the file ends before its header says."""
+
+    def microvolts(self, channels: list[int], start: float, end: float) -> np.ndarray:
+        """float32 [C, T] from `start` to `end` seconds, 0 where nothing was recorded."""
+        ...
+
+
+def open_recording(file: Path) -> Recording:
+    """Open a file and read its header.
+
+    Raises:
+        UnreadableError: says the cause.
+    """
+    if file.suffix.lower() in EDF_KINDS:
+        return _EdfRecording(file)
+    return _MneRecording(file)
+
+
+class _EdfRecording:
+    def __init__(self, file: Path) -> None:
+        self._file = EdfFile(file)
+        self._signals = [signal for signal in self._file.signals if signal.samples]
+        self.channels = [
+            Channel(s.label, self._file.sfreq(s), s.lowpass, _scale_problem(s))
+            for s in self._signals
+        ]
+        self.seconds = self._file.seconds
+        self.gaps = self._file.gaps
+        self.cut_short = self._file.cut_short
+
+    def microvolts(self, channels: list[int], start: float, end: float) -> np.ndarray:
+        return self._file.read([self._signals[i] for i in channels], start, end)
+
+
+def _scale_problem(signal: Signal) -> str | None:
+    if not signal.has_scale:
+        return "a channel whose header gives no scale"
+    return None if signal.microvolts else unknown_unit(signal.unit)
+
+
+def unknown_unit(unit: str) -> str:
+    """The reason for a channel whose unit is no unit of potential."""
+    if not unit:
+        return "a channel without a unit in the header (write uV there)"
+    return f"a channel in {unit!r}, which is no known unit (known: uV, mV, nV, V)"
+
+
+class _MneRecording:
+    cut_short = False
+
+    def __init__(self, file: Path) -> None:
+        self._raw = _read_raw(file)
+        raw = self._raw
+        self._sfreq = float(raw.info["sfreq"])
+        self.seconds = raw.n_times / self._sfreq
+        lowpass = float(raw.info["lowpass"] or 0) or None
+        units = getattr(raw, "_orig_units", None) or {}
+        self.channels, self._names, self._scale = [], [], []
+        others = set()
+        for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True):
+            unit = str(units.get(name, ""))
+            # MNE calls a channel of BrainVision "misc" where it does not know the unit's spelling,
+            # and gives its values in that unit.
+            misspelt = kind == "misc" and bool(unit)
+            if kind != "eeg" and not misspelt:
+                others.add(kind)
+                continue
+            scale = microvolts_per(unit) if misspelt else 1e6
+            problem = unknown_unit(unit) if scale is None else None
+            problem = "a channel the file marks as bad" if name in raw.info["bads"] else problem
+            self.channels.append(Channel(name, self._sfreq, lowpass, problem))
+            self._names.append(name)
+            self._scale.append(scale or 0.0)
+        if not self.channels:
+            kinds = ", ".join(sorted(others)) or "none"
+            raise UnreadableError(
+                f"no channel of type EEG (the types are: {kinds}); set the types and save it again"
+            )
+        self.gaps = tuple(_annotated(raw))
+
+    def microvolts(self, channels: list[int], start: float, end: float) -> np.ndarray:
+        first, last = round(start * self._sfreq), round(end * self._sfreq)
+        picks = [self._raw.ch_names.index(self._names[i]) for i in channels]
+        last = min(last, self._raw.n_times)
+        try:
+            data = self._raw.get_data(picks=picks, start=first, stop=last, verbose="error")
+        except Exception as cause:  # a damaged file shows here, because samples are read late
+            raise UnreadableError("cannot be read by MNE", one_line(cause)) from cause
+        data *= np.array([self._scale[i] for i in channels])[:, None]
+        return np.ascontiguousarray(data, dtype=np.float32)
+
+
+def _annotated(raw: mne.io.BaseRaw) -> list[Gap]:
+    notes = raw.annotations
+    channels = getattr(notes, "ch_names", None)
+    found = []
+    for number, text in enumerate(notes.description):
+        of = tuple(channels[number]) if channels is not None else ()
+        start = float(notes.onset[number]) - raw.first_time  # onsets count from MNE's first sample
+        gap = gap_of_annotation(str(text), start, float(notes.duration[number]), of)
+        found += [gap] if gap else []
+    return found
+
+
+def _read_raw(file: Path) -> mne.io.BaseRaw:
+    import mne
+
+    try:
+        return mne.io.read_raw(file, preload=False, verbose="error")
+    except Exception as cause:  # each of MNE's readers has its own errors
+        raise _cause(file, cause) from cause
+
+
+def _cause(file: Path, error: Exception) -> UnreadableError:
+    """What is wrong with a file that MNE does not open, in words that say what to do."""
+    text = str(error)
+    kind = file.suffix.lower()
+    with open(file, "rb") as opened:
+        head = opened.read(128)
+    if kind == ".set" and (head.startswith(b"MATLAB 7.3") or head.startswith(b"\x89HDF")):
+        return UnreadableError(
+            "a .set in MATLAB's version 7.3 format, which MNE reads only where pymatreader and "
+            "h5py are installed: install them, or save it in EEGLAB with -v6 or -v7",
+            _short(text, file),
+        )
+    if kind == ".set" and "number of trials" in text:
+        return UnreadableError(
+            "a .set of epochs, and clips are cut from a continuous recording: give that one",
+            _short(text, file),
+        )
+    if isinstance(error, FileNotFoundError):
+        return UnreadableError(
+            "a file that belongs to the recording is missing: it was renamed, or not copied along",
+            _short(text, file),
+        )
+    return UnreadableError("cannot be read by MNE", one_line(error))
+
+
+def _short(text: str, file: Path) -> str:
+    """A message on one line, without the folder."""
+    line = " ".join(text.split()).replace(f"{file.resolve().parent}/", "")
+    return line.replace(f"{file.parent}/", "")[:200] or "no message"
