@@ -56,19 +56,20 @@ def bad_channels(
 def finish(
     signal: np.ndarray, ch_names: tuple[str, ...], bad: np.ndarray, reference: str
 ) -> np.ndarray:
-    """float32 [C, T]: bad channels interpolated from the others, then referenced to the average.
+    """float32 [..., C, T]: bad channels interpolated from the others, then the average reference.
 
     Args:
-        signal: [C, T].
+        signal: [..., C, T].
         ch_names: its C sites.
         bad: bool [C].
         reference: "average", or "none".
     """
     if bad.any():
         signal = signal.copy()
-        signal[bad] = _weights(ch_names, tuple(bad.tolist())).T @ signal[~bad]
+        weights = _weights(ch_names, tuple(bad.tolist()))
+        signal[..., bad, :] = weights.T @ signal[..., ~bad, :]
     if reference == "average":
-        signal = signal - signal.mean(axis=0)
+        signal = signal - signal.mean(axis=-2, keepdims=True)
     return signal.astype(np.float32)
 
 

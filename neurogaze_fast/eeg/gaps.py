@@ -10,7 +10,7 @@ import numpy as np
 NOT_RECORDED = "time that was not recorded"
 MARKED = "time that the file marks as bad"
 BREAK = "a break between two parts of the recording"
-DROPOUT = "a channel without signal (it dropped out)"
+DROPOUT = "a dropout of too many channels"
 OTHER_SCALE = "a channel of another scale than the rest (is its unit right?)"
 TOO_SHORT = "too little signal between two gaps"
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from neurogaze_fast.eeg.bad_channels import finish
 from neurogaze_fast.eeg.band_power import BANDS, features, welch_power
 from neurogaze_fast.eeg.config import PrepareEegConfig
-from neurogaze_fast.eeg.gaps import Gap, touched
+from neurogaze_fast.eeg.gaps import DROPOUT, Gap, touched
 from neurogaze_fast.eeg.maps import FLAGS
 from neurogaze_fast.eeg.preprocess import Cleaned, CleanOptions, clean
 from neurogaze_fast.eeg.recording import LeftOut, Trial
@@ -57,22 +58,22 @@ def measure(
     cleaned = clean(trial, options)
     if isinstance(cleaned, LeftOut):
         return cleaned
-    windows, start, reasons = _windows(cleaned.signal, cleaned.gaps, cleaned.sfreq, config)
-    if not reasons.size:
+    film = _windows(cleaned.signal, cleaned.gaps, cleaned, config)
+    if not film.reasons.size:
         return LeftOut(trial.path, what, f"shorter than a window of {config.window:g} s")
-    spoiled = Counter(reason for reason in reasons if reason)
-    if not len(windows):
+    spoiled = Counter(reason for reason in film.reasons if reason)
+    if not len(film.start):
         return LeftOut(trial.path, what, f"in every window {spoiled.most_common(1)[0][0]}")
     counts.windows += spoiled
-    feature = _feature(windows, cleaned.sfreq, bands, config.feature)
-    rest = _rest(cleaned, bands, config, counts)
-    flags = np.full(len(start), FLAGS["interpolated"] * int(cleaned.interpolated.any()), np.uint8)
-    flags |= (FLAGS["blink"] * blinks(windows, cleaned.ch_names)).astype(np.uint8)
+    rest = _baseline(cleaned, config, counts)
+    feature, corrected = _corrected(film, rest or film, cleaned, bands, config.feature)
+    replaced = film.lost.any(axis=1) | cleaned.interpolated.any()
+    flags = (FLAGS["interpolated"] * replaced).astype(np.uint8)
+    flags |= (FLAGS["blink"] * blinks(film.windows, cleaned.ch_names)).astype(np.uint8)
     if rest is None:
         flags |= np.uint8(FLAGS["no_baseline"])
-    level = feature.mean(axis=0)
-    corrected = (feature - (level if rest is None else rest)).astype(np.float32)
-    return Part(trial, tuple(bands), corrected, level, start, flags), cleaned.ch_names
+    part = Part(trial, tuple(bands), corrected, feature.mean(axis=0), film.start, flags)
+    return part, cleaned.ch_names
 
 
 def _passes(lowpass: float | None, edges: tuple[float, float]) -> bool:
@@ -80,33 +81,85 @@ def _passes(lowpass: float | None, edges: tuple[float, float]) -> bool:
     return lowpass is None or edges[1] <= lowpass + 1e-6
 
 
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """The n windows to use of N that were cut."""
+
+    windows: np.ndarray  # float32 [n, C, L]
+    start: np.ndarray  # float32 [n], seconds
+    lost: np.ndarray  # bool [n, C]: channels interpolated in that window alone
+    reasons: np.ndarray  # object [N]: why a window is left out, or None
+
+
 def _windows(
-    signal: np.ndarray, gaps: Sequence[Gap], sfreq: float, config: PrepareEegConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows to use [n, C, L], their starts [n], and for every window cut [N] why not, or None."""
-    windows, start = cut(signal, sfreq, config.window, config.overlap)
-    reasons = touched(start, config.window, gaps, sfreq)
+    signal: np.ndarray, gaps: Sequence[Gap], cleaned: Cleaned, config: PrepareEegConfig
+) -> _Windows:
+    """Cut a signal; interpolate what dropped out, or leave the window out."""
+    windows, start = cut(signal, cleaned.sfreq, config.window, config.overlap)
+    everyone = [gap for gap in gaps if gap.ch_names is None]
+    reasons = touched(start, config.window, everyone, cleaned.sfreq)
+    lost = np.zeros((len(start), len(cleaned.ch_names)), bool)
+    for gap in gaps:
+        if gap.ch_names is not None:
+            hit = np.not_equal(touched(start, config.window, [gap], cleaned.sfreq), None)
+            lost |= hit[:, None] & np.isin(cleaned.ch_names, gap.ch_names)
+    lost &= ~cleaned.interpolated
+    too_many = (lost | cleaned.interpolated).sum(axis=1) > cleaned.most_bad
+    reasons[too_many & np.equal(reasons, None)] = DROPOUT
+    lost[too_many] = False
+    windows = _without(windows, lost, cleaned)
     restless = (peak_to_peak(windows) > config.reject).any(axis=1)
     limit = f"a channel swings by more than {config.reject:g} microvolts"
     reasons[restless & np.equal(reasons, None)] = limit
     kept = np.equal(reasons, None)
-    return windows[kept], start[kept], reasons
+    return _Windows(windows[kept], start[kept], lost[kept], reasons)
 
 
-def _rest(
-    cleaned: Cleaned,
-    bands: Mapping[str, tuple[float, float]],
-    config: PrepareEegConfig,
-    counts: Counts,
-) -> np.ndarray | None:
-    """float64 [F, C]: mean feature of the baseline's good windows; None where there are none."""
+def _without(windows: np.ndarray, lost: np.ndarray, cleaned: Cleaned) -> np.ndarray:
+    """Windows [n, C, L] with the channels of bool [n, C] interpolated from the others."""
+    if not lost.any():
+        return windows
+    windows = windows.copy()
+    for row in np.unique(lost[lost.any(axis=1)], axis=0):
+        mine = (lost == row).all(axis=1)
+        bad = row | cleaned.interpolated
+        windows[mine] = finish(windows[mine], cleaned.ch_names, bad, cleaned.reference)
+    return windows
+
+
+def _baseline(cleaned: Cleaned, config: PrepareEegConfig, counts: Counts) -> _Windows | None:
+    """The baseline's windows; None where none can be used."""
     if cleaned.baseline is None:
         return None
-    windows, _, reasons = _windows(cleaned.baseline, cleaned.baseline_gaps, cleaned.sfreq, config)
-    counts.windows += Counter(f"{reason} (baseline)" for reason in reasons if reason)
-    if not len(windows):
-        return None
-    return _feature(windows, cleaned.sfreq, bands, config.feature).mean(axis=0)
+    rest = _windows(cleaned.baseline, cleaned.baseline_gaps, cleaned, config)
+    counts.windows += Counter(f"{reason} (baseline)" for reason in rest.reasons if reason)
+    return rest if len(rest.start) else None
+
+
+def _corrected(
+    film: _Windows,
+    rest: _Windows,
+    cleaned: Cleaned,
+    bands: Mapping[str, tuple[float, float]],
+    kind: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The feature of the film's windows, float64 [n, F, C], and what it is above its mean at rest.
+
+    An interpolated channel has another power than a measured one. So where a channel dropped out of
+    a window, the mean at rest is taken with the same channel interpolated; and a channel's own mean
+    is over the windows in which it was measured, where there are any.
+    """
+    feature = _feature(film.windows, cleaned.sfreq, bands, kind)
+    corrected = np.empty(feature.shape, np.float32)
+    measured = ~rest.lost
+    measured[:, ~measured.any(axis=0)] = True
+    for row in np.unique(film.lost, axis=0):
+        mine = (film.lost == row).all(axis=1)
+        alike = _without(rest.windows, np.tile(row, (len(rest.windows), 1)) | rest.lost, cleaned)
+        at_rest = _feature(alike, cleaned.sfreq, bands, kind)
+        use = (measured | row)[:, None, :]
+        corrected[mine] = feature[mine] - (at_rest * use).sum(axis=0) / use.sum(axis=0)
+    return feature, corrected
 
 
 def _feature(

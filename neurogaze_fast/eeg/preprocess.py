@@ -59,10 +59,14 @@ class Cleaned:
     """The C sites."""
     interpolated: np.ndarray
     """bool [C]: bad channels, replaced."""
-    gaps: tuple[Gap, ...] = ()
-    """What no window may touch: the trial's gaps, and dropouts of channels that are kept."""
-    baseline_gaps: tuple[Gap, ...] = ()
+    gaps: tuple[Gap, ...]
+    """The trial's gaps, and dropouts of channels that are kept."""
+    baseline_gaps: tuple[Gap, ...]
     """Likewise of the baseline."""
+    reference: str
+    """As in the options."""
+    most_bad: int
+    """Channels that may be interpolated at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +95,7 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
     of its log-variance, taken against the median channel so that the reference recorded with does
     not matter, exceeds `bad_channel` either way. A channel bad in the clip or in its baseline is
     replaced in both; a baseline that would make too many bad is dropped. Shorter dropouts stay
-    gaps: to interpolate a channel for some windows of a clip would change its power there.
+    gaps, for each window to be judged by itself.
 
     Returns:
         the cleaned trial, or why it is left out: a site is missing, the sampling frequency is too
@@ -127,6 +131,8 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
         bad,
         _of_kept(part.gaps, ch_names, bad),
         () if rest is None else _of_kept(rest.gaps, ch_names, bad),
+        options.reference,
+        allowed,
     )
 
 
