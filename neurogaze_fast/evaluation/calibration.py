@@ -72,6 +72,9 @@ def calibration_scores(
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature in :data:`RANGE` with the lowest negative log-likelihood.
 
+    `labels`: int [N], or the shares of the raters' votes [N, 8]: a temperature fitted to the winner
+    of a vote understates how much the raters doubt.
+
     That likelihood is convex in 1/T, so it has one valley along log T, which a golden-section
     search finds. A set answered without one mistake (or worse than by chance) has its best
     temperature at an end of the range.
@@ -81,10 +84,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     if len(labels) == 0:
         raise DataError("A temperature cannot be fitted: there is no labelled image to fit it on.")
-    rows = np.arange(len(labels))
+    wanted = np.asarray(labels)
+    if wanted.ndim == 1:
+        wanted = np.eye(logits.shape[1])[wanted]
 
     def loss(log_t: float) -> float:
-        return float(-_log_softmax(logits, np.exp(log_t))[rows, labels].mean())
+        return float(-(wanted * _log_softmax(logits, np.exp(log_t))).sum(axis=1).mean())
 
     low, high = np.log(RANGE)
     ratio = (np.sqrt(5) - 1) / 2
@@ -130,6 +135,8 @@ class Scaling:
     """Where it was fitted, or why there is none, in words."""
     temperature: float | None = None
     """One that was fitted on other images."""
+    vote_temperature: float | None = None
+    """Likewise, but fitted to the shares of the raters' votes."""
     cross_fit: bool = False
     """Fit it on two halves of the split itself, each for the other half."""
 
@@ -147,20 +154,27 @@ def calibration(
         ``({"before": {"ece", "nll", "brier"}, "after": the same or None, "temperature": T, or the
         two of the halves, or None, "source"}, what the logits were divided by)``.
     """
-    used: np.ndarray | float | None = scaling.temperature
-    stated: list[float] | float | None = scaling.temperature
-    source = scaling.source
-    if scaling.cross_fit:
-        if len(labels) > 1:
-            used, stated = cross_fitted(logits, labels)
-        else:
-            source = "unavailable: one image has no other half"
+    used, stated, source = scaled_with(logits, labels, scaling)
     return {
         "before": calibration_scores(logits, labels),
         "after": None if used is None else calibration_scores(logits, labels, used),
         "temperature": stated,
         "source": source,
     }, used
+
+
+def scaled_with(
+    logits: np.ndarray, labels: np.ndarray, scaling: Scaling
+) -> tuple[np.ndarray | float | None, list[float] | float | None, str]:
+    """(what the logits are divided by, the temperature as it is stated, where it is from).
+
+    `labels`: int [N], or shares of votes [N, 8].
+    """
+    if not scaling.cross_fit:
+        return scaling.temperature, scaling.temperature, scaling.source
+    if len(labels) < 2:
+        return None, None, "unavailable: one image has no other half"
+    return (*cross_fitted(logits, labels), scaling.source)
 
 
 def _log_softmax(logits: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from neurogaze_fast.artifacts import atomic_write
 from neurogaze_fast.config import to_dict
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
-from neurogaze_fast.evaluation.calibration import Scaling, fit_temperature, probabilities
+from neurogaze_fast.evaluation.calibration import Scaling, probabilities
 from neurogaze_fast.evaluation.circumplex import expected_va
 from neurogaze_fast.evaluation.config import EvaluateConfig
 from neurogaze_fast.evaluation.latex import latex_table
@@ -29,6 +29,7 @@ from neurogaze_fast.evaluation.run_record import (
 )
 from neurogaze_fast.evaluation.scoring import (
     Predictions,
+    Temperatures,
     draw_split,
     predict_split,
     scaling_of,
@@ -71,11 +72,10 @@ def evaluate_set(
     predictions = predict_split(model, faces, split, **how)
     scaling = _foreign_scaling(run)
     if same:
-        temperature = run.metrics.get("temperature")
-        if temperature is None and split not in ("valid", "all"):  # a run of an older version
-            valid = predict_split(model, faces, "valid", **how)
-            temperature = fit_temperature(valid.logits, valid.labels)
-        scaling = scaling_of(split, temperature)
+        temperatures = _recorded(run)
+        if temperatures is None and split not in ("valid", "all"):  # a run of an older version
+            temperatures = Temperatures.fitted(predict_split(model, faces, "valid", **how))
+        scaling = scaling_of(split, temperatures)
     scored = score(predictions, _training_images(run, faces, same), scaling)
     metrics = {
         split: scored.scores,
@@ -136,7 +136,14 @@ def _foreign_scaling(run: RunRecord) -> Scaling:
     temperature = run.metrics.get("temperature")
     if temperature is None:
         return Scaling("unavailable: the run recorded no temperature of its own valid split")
-    return Scaling("fitted on valid of the set trained on", float(temperature))
+    votes = run.metrics.get("vote_temperature")
+    return Scaling("fitted on valid of the set trained on", float(temperature), votes)
+
+
+def _recorded(run: RunRecord) -> Temperatures | None:
+    """The temperatures the run fitted; None where it is of a version that had not both."""
+    found = [run.metrics.get(name) for name in ("temperature", "vote_temperature")]
+    return None if None in found else Temperatures(*map(float, found))
 
 
 def _free(folder: Path, run: RunRecord) -> None:

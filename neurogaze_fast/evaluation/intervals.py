@@ -44,9 +44,10 @@ def summary_of(matrices: np.ndarray, *, present_only: bool) -> np.ndarray:
     actual, claimed = matrices.sum(-1), matrices.sum(-2)
     occurs = actual > 0
     number = occurs.sum(-1)
-    f1 = 2 * hits / np.maximum(actual + claimed, 1)
+    both = actual + claimed  # counts may be fractions: only 0 must not divide
+    f1 = 2 * hits / np.where(both > 0, both, 1)
     averaged = np.where(occurs, f1, 0).sum(-1) / number if present_only else f1.mean(-1)
-    recall = (hits / np.maximum(actual, 1)).sum(-1) / number
+    recall = (hits / np.where(occurs, actual, 1)).sum(-1) / number
     return np.stack([hits.sum(-1) / actual.sum(-1), averaged, recall], axis=-1)
 
 

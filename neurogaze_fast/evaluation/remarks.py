@@ -83,7 +83,10 @@ def _split(scores: dict[str, Any]) -> Iterator[str]:
         else:
             yield "no image also occurs in the training set."
     if calibration := scores.get("calibration"):
-        yield _calibration(calibration)
+        yield _calibration("calibration", calibration, brier="Brier")
+    if votes := scores.get("votes"):
+        own = f"to the raters' votes (whose own entropy is {votes['before']['entropy']:.3f} nats)"
+        yield _calibration(own, votes, jsd="JSD")
     if points := scores.get("images_per_macro_f1_point"):
         least, most = min(points, key=points.__getitem__), max(points, key=points.__getitem__)
         text = f"one point of macro-F1 is {points[least]:.1f} {least} images"
@@ -92,11 +95,14 @@ def _split(scores: dict[str, Any]) -> Iterator[str]:
         yield _valence_arousal(scores["valence_arousal"])
 
 
-def _calibration(calibration: dict[str, Any]) -> str:
-    def numbers(part: dict[str, float]) -> str:
-        return f"ECE {100 * part['ece']:.2f} %, NLL {part['nll']:.3f}, Brier {part['brier']:.3f}"
+def _calibration(title: str, calibration: dict[str, Any], **last: str) -> str:
+    """Scores before and after scaling; `last`: the key of a third score and its name."""
+    ((key, name),) = last.items()
 
-    text = f"calibration: {numbers(calibration['before'])}"
+    def numbers(part: dict[str, float]) -> str:
+        return f"ECE {100 * part['ece']:.2f} %, NLL {part['nll']:.3f}, {name} {part[key]:.3f}"
+
+    text = f"{title}: {numbers(calibration['before'])}"
     if calibration["after"] is None:
         return f"{text}; temperature scaling: {calibration['source']}."
     found = calibration["temperature"]

@@ -44,13 +44,17 @@ _SCORE_NAMES = {
     "macro_f1": "macro-F1",
     "balanced_accuracy": "balanced accuracy",
 }
+RULE_NAMES = {"majority": "majority rule", "ties_shared": "ties shared"}
 Row = tuple[str, str, dict[str, Any] | None]  # split, part of it, scores (None: nothing left)
 _FORM_NOTE = (
     "8-way: argmax over all eight emotions, macro-F1 over all eight (an absent one counts 0). "
     "Present only: argmax and averages over the emotions that occur in the split. Present only "
     "(labels): argmax over all eight, averages over those that occur. Balanced accuracy: mean "
     "recall over the emotions that occur. Duplicates: images byte-equal to a training image. "
-    "Vote ceiling: an oracle that knows each image's votes, scored on a new vote."
+    "Vote ceiling: an oracle that knows each image's votes, scored on a new vote. Majority rule: "
+    "single votes struck out, and only images whose winner holds more than half of the rest (the "
+    "rule of most papers). Ties shared: an image with several first places counts as a part of "
+    "each; everywhere else it belongs to the first in the list."
 )
 _PICTURES = (
     ("curves.png", "Learning curves", "Losses, valid scores, learning rate and speed by epoch."),
@@ -167,7 +171,7 @@ def score_table(metrics: dict[str, Any]) -> Table:
 
 
 def score_rows(metrics: dict[str, Any]) -> list[Row]:
-    """Every split, itself, without duplicates, and its vote ceiling where that was estimated.
+    """Every split, itself, without duplicates, by other rules, and the ceilings of the votes.
 
     Raises:
         DataError: metrics that do not say whether the data were synthetic, or hold no split.
@@ -187,6 +191,11 @@ def score_rows(metrics: dict[str, Any]) -> list[Row]:
         rows.append((name, "no duplicates", scores["without_duplicates"]))
         if ceiling := scores.get("vote_ceiling"):
             rows.append((name, "vote ceiling", {"8way": ceiling}))
+        for rule, scored in scores.get("rules", {}).items():
+            if scored:
+                rows.append((name, RULE_NAMES[rule], {"8way": scored, "n": scored["n"]}))
+                ceiling = {"8way": scored["ceiling"]}
+                rows.append((name, f"{RULE_NAMES[rule]}, ceiling", ceiling))
     return rows
 
 

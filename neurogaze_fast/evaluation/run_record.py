@@ -13,7 +13,7 @@ from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import load_faces, recognised
 from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import model_path
-from neurogaze_fast.student.resnet import ResNet
+from neurogaze_fast.student.networks import Student
 from neurogaze_fast.training.run_folder import CONFIG_FILE
 
 METRICS_FILE = "metrics.json"
@@ -24,7 +24,7 @@ class RunRecord:
     """What is known of a run."""
 
     folder: Path
-    model: ResNet
+    model: Student
     facts: dict[str, Any]
     """Provenance in the model's manifest."""
     model_sha256: str

@@ -12,15 +12,21 @@ import torch
 from torch import nn
 
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.evaluation.calibration import Scaling, calibration, probabilities
+from neurogaze_fast.evaluation.calibration import (
+    Scaling,
+    calibration,
+    fit_temperature,
+    probabilities,
+)
 from neurogaze_fast.evaluation.circumplex import expected_va, va_scores
 from neurogaze_fast.evaluation.intervals import DRAWS
 from neurogaze_fast.evaluation.metrics import SUMMARY, confusion, split_scores, vote_ceiling
 from neurogaze_fast.evaluation.plots import plot_confusion
 from neurogaze_fast.evaluation.score_plots import plot_circumplex, plot_reliability
 from neurogaze_fast.evaluation.training_images import TrainingImages
+from neurogaze_fast.evaluation.vote_scores import rule_scores, vote_calibration
 from neurogaze_fast.faces.faceset import FaceRows, FaceSet
-from neurogaze_fast.faces.labels import NUM_EMOTIONS, hard_labels
+from neurogaze_fast.faces.labels import NUM_EMOTIONS, hard_labels, renormalised
 from neurogaze_fast.student.inference import predict_logits
 
 
@@ -89,8 +95,9 @@ def score(
     """Every score of a split, as it stands in metrics.json.
 
     Beside :func:`metrics.split_scores`: ``duplicates`` (how many of the images are training images,
-    if that is known), ``calibration``, ``valence_arousal`` (None where nothing is annotated), and
-    ``vote_ceiling`` where the labels are votes of people who sometimes disagree.
+    if that is known), ``calibration``, ``valence_arousal`` (None where nothing is annotated), and,
+    where the labels are votes of people who sometimes disagree, ``vote_ceiling``, ``rules`` and
+    ``votes`` (vote_scores.py).
 
     Args:
         predictions: of the split; training: the images the model was trained with; scaling: where
@@ -105,22 +112,46 @@ def score(
     votes = predictions.part.votes[predictions.index][:, :NUM_EMOTIONS]
     if (np.count_nonzero(votes, axis=1) > 1).any():  # one label an image says nothing about raters
         scores["vote_ceiling"] = vote_ceiling(votes)
+        whole = predictions.part.votes[predictions.index]
+        scores["rules"] = rule_scores(logits, whole)
+        scores["votes"] = vote_calibration(logits, whole, scaling)
     scores["calibration"], divisor = calibration(logits, labels, scaling)
     read_out = expected_va(probabilities(logits))
     scores["valence_arousal"] = va_scores(read_out, predictions.annotated)
     return ScoredSplit(predictions, scores, divisor)
 
 
-def scaling_of(split: str, temperature: float | None) -> Scaling:
+@dataclass(frozen=True)
+class Temperatures:
+    """What the logits of a model are divided by, fitted on one split."""
+
+    labels: float
+    """To its argmax labels."""
+    votes: float
+    """To the shares of its raters' votes."""
+
+    @classmethod
+    def fitted(cls, predictions: Predictions) -> Temperatures:
+        """Fitted on these predictions."""
+        shares = renormalised(predictions.part.votes[predictions.index])
+        return cls(
+            fit_temperature(predictions.logits, predictions.labels),
+            fit_temperature(predictions.logits, shares),
+        )
+
+
+def scaling_of(split: str, temperatures: Temperatures | None) -> Scaling:
     """How a split of the set trained on is scaled: never with what was fitted on its own images.
 
     Args:
-        temperature: fitted on valid; only splits other than valid use it.
+        temperatures: fitted on valid; only splits other than valid use them.
     """
     if split in ("valid", "all"):
         words = f"each of two halves of {split} scaled with what was fitted on the other"
         return Scaling(words, cross_fit=True)
-    return Scaling("fitted on valid", temperature)
+    if temperatures is None:
+        return Scaling("fitted on valid")
+    return Scaling("fitted on valid", temperatures.labels, temperatures.votes)
 
 
 def draw_split(scored: ScoredSplit, folder: Path, title: str, suffix: str = "") -> None:

@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.artifacts import atomic_write, sha256_file
 from neurogaze_fast.config import to_dict
-from neurogaze_fast.evaluation.calibration import fit_temperature
 from neurogaze_fast.evaluation.fingerprint import SWITCHES, write_fingerprint
 from neurogaze_fast.evaluation.plots import plot_bank, plot_curves
 from neurogaze_fast.evaluation.report import write_report
 from neurogaze_fast.evaluation.run_record import METRICS_FILE
-from neurogaze_fast.evaluation.scoring import draw_split, predict_split, scaling_of, score
+from neurogaze_fast.evaluation.scoring import (
+    Predictions,
+    Temperatures,
+    draw_split,
+    predict_split,
+    scaling_of,
+    score,
+)
 from neurogaze_fast.evaluation.training_images import TrainingImages, save_training_images
 from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import MODEL_FILE
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from neurogaze_fast.student.run import TrainingRun
 
 
@@ -38,11 +46,11 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
         for split in ("valid", "test")
         if split in faces.splits
     }
-    temperature = fit_temperature(found["valid"].logits, found["valid"].labels)
+    temperatures = Temperatures.fitted(found["valid"])
     training = TrainingImages.of_split(faces["train"])
     metrics: dict[str, Any] = {}
     for split, predictions in found.items():
-        scored = score(predictions, training, scaling_of(split, temperature))
+        scored = score(predictions, training, scaling_of(split, temperatures))
         metrics[split] = scored.scores
         title = f"{split}, {len(predictions.labels)} images"
         draw_split(scored, folder, title, "" if split == "valid" else f"_{split}")
@@ -53,7 +61,9 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     metrics["synthetic_bank"] = run.bank is not None and run.bank.synthetic
     metrics["selected"] = facts["selected"]
     metrics["model_sha256"] = sha256_file(folder / MODEL_FILE)
-    metrics["temperature"] = temperature
+    metrics["temperature"] = temperatures.labels
+    metrics["vote_temperature"] = temperatures.votes
+    metrics["once"] = _each_face_once(model, run, found["valid"], how)
     metrics["training_images"] = save_training_images(folder, faces["train"])
     metrics["data"] = {"sha256": facts["data"]["sha256"]}
     _write_json(folder / METRICS_FILE, metrics)
@@ -73,6 +83,24 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
         provenance={**facts, "fingerprint_sha256": fingerprint},
     )
     return metrics
+
+
+def _each_face_once(
+    model: nn.Module, run: TrainingRun, mirrored: Predictions, how: dict[str, Any]
+) -> dict[str, Any]:
+    """Scores on valid without mirror images, and the temperature that exported graphs carry.
+
+    An engine sees a face once, so what it is divided by must have been fitted to just that.
+    """
+    once = mirrored
+    if how["flip"]:
+        once = predict_split(model, run.faces, "valid", **{**how, "flip": False})
+    scored = score(once, TrainingImages.of_split(run.faces["train"]), scaling_of("valid", None))
+    return {
+        "valid": scored.scores,
+        "temperature": Temperatures.fitted(once).votes,
+        "temperature_from": "votes of valid, each face once",
+    }
 
 
 def _write_json(path: Any, value: Any) -> None:

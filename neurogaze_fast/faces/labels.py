@@ -12,7 +12,7 @@ from neurogaze_fast.emotions import EMOTIONS
 VOTE_COLUMNS = (*EMOTIONS, "unknown", "NF")
 """Columns of a vote table, in the order of fer2013new.csv."""
 
-RULES = ("argmax", "majority", "votes")
+RULES = ("argmax", "majority", "votes", "shared")
 NUM_EMOTIONS = 8
 
 
@@ -24,6 +24,7 @@ def apply_rule(votes: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
     * ``majority``: the rule of Barsoum et al. 2016: single votes are struck out, and the winner
       must hold more than half of what remains; rows won by unknown or NF are dropped.
     * ``votes``: the rows of ``argmax``; the eight emotions' votes, renormalised.
+    * ``shared``: the rows of ``argmax``; emotions with equally many votes share the target.
 
     Args:
         votes: [N, 10] counts.
@@ -42,11 +43,19 @@ def apply_rule(votes: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:
     targets = np.zeros((len(votes), NUM_EMOTIONS), np.float32)
     if rule == "votes":
         targets[keep] = renormalised(votes[keep])
+    elif rule == "shared":
+        targets[keep] = renormalised(leading(votes[keep]))
     elif rule in RULES:
         targets[keep, winner[keep]] = 1
     else:
         raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
     return keep, targets
+
+
+def leading(votes: np.ndarray) -> np.ndarray:
+    """bool [N, 8]: which of the eight emotions have most votes; several where they tie."""
+    emotions = np.asarray(votes)[:, :NUM_EMOTIONS]
+    return emotions == emotions.max(axis=1, keepdims=True)
 
 
 def hard_labels(votes: np.ndarray) -> np.ndarray:
@@ -73,10 +82,10 @@ def crowd_logits(votes: np.ndarray) -> np.ndarray:
 def class_weights(labels: np.ndarray, scheme: str) -> np.ndarray:
     """float32 [8] with mean 1 over the classes that occur; 0 votes in training give weight 0.
 
-    ``sqrt``: square root of the inverse frequency. ``inverse``: inverse frequency. ``none``: ones.
+    ``inverse``: inverse frequency; ``sqrt``, ``fourth-root``: its roots; ``none``: ones.
     """
     counts = np.bincount(labels, minlength=NUM_EMOTIONS).astype(np.float64)
-    power = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}[scheme]
+    power = {"none": 0.0, "fourth-root": 0.25, "sqrt": 0.5, "inverse": 1.0}[scheme]
     present = counts > 0
     weights = np.where(present, np.maximum(counts, 1) ** -power, 0.0)
     return (weights / weights[present].mean()).astype(np.float32)

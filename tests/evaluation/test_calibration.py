@@ -17,7 +17,7 @@ from neurogaze_fast.evaluation.calibration import (
     probabilities,
     reliability,
 )
-from neurogaze_fast.evaluation.scoring import scaling_of
+from neurogaze_fast.evaluation.scoring import Temperatures, scaling_of
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -132,7 +132,7 @@ def test_scaling_changes_no_answer_and_says_where_it_comes_from():
 
 def test_valid_is_never_scaled_with_what_was_fitted_on_all_of_it():
     for split in ("valid", "all"):
-        scaling = scaling_of(split, 1.7)
+        scaling = scaling_of(split, Temperatures(1.7, 1.4))
         assert scaling.cross_fit
         assert scaling.temperature is None
-    assert scaling_of("test", 1.7) == Scaling("fitted on valid", 1.7)
+    assert scaling_of("test", Temperatures(1.7, 1.4)) == Scaling("fitted on valid", 1.7, 1.4)
