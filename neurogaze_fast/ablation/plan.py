@@ -147,7 +147,7 @@ def _planned(
     options = {**arm.changes, "seed": seed, "bank": bank}
     after = None
     if arm.name == "kd-resnet50":
-        options["kd_teacher"], after = str(teacher.folder), teacher.folder
+        options["kd_teacher"], after = (str(teacher.folder),), teacher.folder
     folder = config.out / RUNS / arm.name / f"seed{seed}"
     return PlannedRun(arm.name, seed, folder, replace(base, **options), after)
 
@@ -163,6 +163,8 @@ def train_flags(config: TrainConfig) -> list[str]:
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            words += [f"--{flag}", *map(str, value)]
         else:
             words += [f"--{flag}", str(value)]
     return words

@@ -10,6 +10,9 @@ from neurogaze_fast.config import Faces, MachineConfig, require
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.training.resume import config_from_json
 
+VOTES = "votes"
+"""The --kd-teacher that is the raters."""
+
 
 @dataclass(frozen=True)
 class StudentOptions:
@@ -35,8 +38,9 @@ class StudentOptions:
     recipe: Literal["default", "paper", "fast"] = "default"
     """default: ours, the best found; paper: the published settings; fast: ours with 12 epochs.
     Where neither this nor --data is given: fast, because the demo set is small."""
-    model: Literal["resnet18", "resnet50"] = "resnet18"
-    """Student network."""
+    model: Literal["resnet18", "resnet50", "compact", "compact-half"] = "resnet18"
+    """Student network; compact: 0.7 million weights, for fast answers on a CPU; compact-half: half
+    as wide."""
     stem: Literal["small", "imagenet"] = "small"
     """small: 3x3 stride 2, no pooling (48-pixel faces); imagenet: 7x7 stride 2 and pooling."""
     size: int = 48
@@ -45,12 +49,17 @@ class StudentOptions:
     """Train from this side up to --size in three steps, so that early epochs are cheaper; None, or
     anything from --size on, trains at --size throughout."""
 
-    labels: Literal["argmax", "majority", "votes"] = "argmax"
-    """Rows trained on and cross-entropy's targets; scores always use argmax."""
-    class_weights: Literal["sqrt", "inverse", "none"] = "sqrt"
+    labels: Literal["argmax", "majority", "votes", "shared"] = "argmax"
+    """Rows trained on and cross-entropy's targets; shared: argmax's rows, those tied for the most
+    votes share the target. Models are chosen by argmax scores."""
+    class_weights: Literal["sqrt", "inverse", "none", "fourth-root"] = "sqrt"
     """Class weights of cross-entropy: power of the inverse frequency."""
-    kd_teacher: str = "votes"
-    """votes: the raters as teacher; or a run folder whose model gives the logits."""
+    kd_teacher: tuple[str, ...] = ("votes",)
+    """votes: the raters as teacher; or run folders: the mean of their probabilities over an image
+    and its mirror image."""
+    kd_view: Literal["same", "plain"] = "same"
+    """What a run as teacher looks at: the very view the student sees, at each step; or the image
+    as it is, once before training (cheaper, and sooner learned by heart)."""
     kd_loss: Literal["kl", "mse"] = "kl"
     """Distillation on softened probabilities, or on logits."""
     kd_weight: float = 1.0
@@ -142,7 +151,12 @@ class TrainConfig(MachineConfig, StudentOptions):
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
         enough = self.start_size is None or self.start_size >= 16
         require(enough, "start_size", self.start_size, "16 or more, or None")
-        if self.labels == "votes" and self.kd_teacher == "votes" and self.variant != "b0":
+        crowd = self.kd_teacher == (VOTES,)
+        require(
+            crowd or (bool(self.kd_teacher) and VOTES not in self.kd_teacher),
+            "kd_teacher", " ".join(self.kd_teacher) or "empty", "votes, or one run or more",
+        )  # fmt: skip
+        if self.labels == "votes" and crowd and self.variant != "b0":
             raise ConfigError(
                 "--labels votes gives cross-entropy the same targets as the default KD teacher, so "
                 "KD would teach nothing new. Use --labels argmax, or --kd-teacher RUN, or "
@@ -182,4 +196,10 @@ def train_config_from_json(path: Path) -> TrainConfig:
     Raises:
         ConfigError: unreadable, edited, or of another version.
     """
-    return config_from_json(TrainConfig, path, ("data", "bank", "out", "resume", "init"))
+    return config_from_json(
+        TrainConfig,
+        path,
+        ("data", "bank", "out", "resume", "init"),
+        tuples=("kd_teacher",),
+        before={"kd_view": "plain"},
+    )

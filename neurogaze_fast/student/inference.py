@@ -16,7 +16,8 @@ from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.faces.resident import plain_batches
 from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.model_file import model_path
-from neurogaze_fast.student.resnet import ARCHITECTURES, STEMS, ResNet, load_weights
+from neurogaze_fast.student.networks import ARCHITECTURES, Student, build_student, load_weights
+from neurogaze_fast.student.resnet import STEMS
 
 KIND = "student"
 
@@ -61,7 +62,7 @@ def predict_logits(
     return torch.cat(parts).numpy() if parts else np.zeros((0, len(EMOTIONS)), np.float32)
 
 
-def save_model(path: Path, model: ResNet, state: dict[str, Tensor], facts: dict[str, Any]) -> str:
+def save_model(path: Path, model: Student, state: dict[str, Tensor], facts: dict[str, Any]) -> str:
     """Write a student's weights with a manifest saying what they are; return their SHA-256.
 
     `facts` must hold ``size``; architecture, stem, channels and emotion order are added here.
@@ -80,7 +81,7 @@ def save_model(path: Path, model: ResNet, state: dict[str, Tensor], facts: dict[
     return write_artifact(path, save(tensors), provenance)
 
 
-def load_model(run: Path) -> tuple[ResNet, dict[str, Any]]:
+def load_model(run: Path) -> tuple[Student, dict[str, Any]]:
     """A verified student in evaluation mode, and its provenance.
 
     Raises:
@@ -105,7 +106,7 @@ def load_model(run: Path) -> tuple[ResNet, dict[str, Any]]:
             f"{path} was trained for the emotion order {provenance.get('emotions')}, this version "
             f"uses {list(EMOTIONS)}: its outputs would be read under the wrong names."
         )
-    model = ResNet(
+    model = build_student(
         provenance["architecture"], stem=provenance["stem"], channels=provenance["channels"]
     )
     load_weights(model, load(data), str(path))

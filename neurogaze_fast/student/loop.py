@@ -21,8 +21,8 @@ from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.signals import stop_on_signal
 from neurogaze_fast.student.config import TrainConfig
+from neurogaze_fast.student.networks import Student
 from neurogaze_fast.student.objective import TERMS, Objective
-from neurogaze_fast.student.resnet import ResNet
 from neurogaze_fast.student.schedule import geo_ramp, image_size
 from neurogaze_fast.student.step import StudentStep
 from neurogaze_fast.student.targets import TrainingRows
@@ -44,7 +44,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        model: ResNet,
+        model: Student,
         objective: Objective,
         rows: TrainingRows,
         device: torch.device,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
-ARCHITECTURES = ("resnet18", "resnet50")
 STEMS = ("small", "imagenet")
 
 
@@ -59,6 +56,13 @@ class Bottleneck(nn.Module):
         return self.relu(out + identity)
 
 
+DEPTHS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}
+"""Architecture -> its block, and how many of them each stage has."""
+
+
 class ResNet(nn.Module):
     """A ResNet that returns its features beside its logits.
 
@@ -76,10 +80,7 @@ class ResNet(nn.Module):
         num_classes: int = 8,
     ) -> None:
         super().__init__()
-        block, depths = {
-            "resnet18": (BasicBlock, (2, 2, 2, 2)),
-            "resnet50": (Bottleneck, (3, 4, 6, 3)),
-        }[architecture]
+        block, depths = DEPTHS[architecture]
         self.architecture, self.stem, self.channels = architecture, stem, channels
         if stem == "imagenet":
             self.conv1 = _conv(channels, 64, 7, 2)
@@ -114,43 +115,6 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def load_weights(model: ResNet, state: dict[str, Tensor], source: str) -> None:
-    """Load a state_dict of ours or of torchvision's into `model`.
-
-    A three-channel first convolution is summed over its channels for a one-channel model, which is
-    exact for grey images repeated over three channels. A missing or resized classifier (``fc``) is
-    left as it is.
-
-    Raises:
-        CheckpointError: the weights belong to another architecture or stem.
-    """
-    state = dict(state)
-    own = model.state_dict()
-    first = state.get("conv1.weight")
-    if first is not None and first.ndim == 4 and first.shape[1] == 3 and model.channels == 1:
-        state["conv1.weight"] = first.sum(1, keepdim=True)
-    for key in ("fc.weight", "fc.bias"):
-        if key in state and state[key].shape != own[key].shape:
-            state.pop(key)
-        state.setdefault(key, own[key])
-    missing = sorted(own.keys() - state.keys())
-    extra = sorted(state.keys() - own.keys())
-    shaped = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-    if missing or extra or shaped:
-        found = "; ".join(
-            f"{what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
-            for what, keys in (("missing", missing), ("unknown", extra), ("other shape", shaped))
-            if keys
-        )
-        raise CheckpointError(
-            f"{source} does not fit {model.architecture} with the {model.stem!r} stem and "
-            f"{model.channels} channel(s) ({found}). Choose the --model and --stem it was "
-            "trained with."
-        )
-    with torch.no_grad():
-        model.load_state_dict(state)
 
 
 def _conv(inplanes: int, planes: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -13,7 +13,6 @@ from rich.markup import escape
 
 from neurogaze_fast.artifacts import (
     manifest_path,
-    read_manifest,
     sha256_file,
     verified_open,
 )
@@ -25,13 +24,14 @@ from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import recognised
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
 from neurogaze_fast.prototypes.npz import open_bank
-from neurogaze_fast.student.config import TrainConfig
+from neurogaze_fast.student.config import VOTES, TrainConfig
 from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.inference import save_model
+from neurogaze_fast.student.kd_teacher import teacher_provenance
 from neurogaze_fast.student.loop import ALONE, Trainer, Validate
-from neurogaze_fast.student.model_file import MODEL_FILE, model_path
+from neurogaze_fast.student.model_file import MODEL_FILE
+from neurogaze_fast.student.networks import Student, build_student, load_weights
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
-from neurogaze_fast.student.resnet import ResNet, load_weights
 from neurogaze_fast.student.targets import training_rows
 from neurogaze_fast.training.checkpoint import newest_checkpoint
 from neurogaze_fast.training.run_folder import (
@@ -67,7 +67,7 @@ class TrainingRun:
         if self.bank is not None:
             prototypes, cells = prototypes_and_cells(self.bank, config)
         rows = training_rows(faces["train"], config, cells, self.device)
-        model = ResNet(config.model, stem=config.stem)
+        model = build_student(config.model, stem=config.stem)
         if config.init is not None and not resuming:
             _initialise(model, config.init)
         weights = ObjectiveWeights.from_config(config)
@@ -136,10 +136,8 @@ class TrainingRun:
         config, bank, teacher = self.config, None, None
         if self.bank is not None:
             bank = {"sha256": self.bank.sha256, "synthetic": self.bank.synthetic}
-        if config.variant != "b0" and config.kd_teacher != "votes":
-            manifest = read_manifest(model_path(Path(config.kd_teacher)), CheckpointError)
-            synthetic = manifest["provenance"]["synthetic"]
-            teacher = {"sha256": manifest["sha256"], "synthetic": synthetic}
+        if config.variant != "b0" and config.kd_teacher != (VOTES,):
+            teacher = teacher_provenance(config.kd_teacher)
         return {
             "data": {"source": self.faces.source, **self.faces.provenance()},
             "training_rows": len(self.trainer.rows.images),
@@ -155,7 +153,7 @@ class TrainingRun:
         what = {
             "data": f"the set {self.faces.source}",
             "bank": f"the bank {self.folder / BANK_FILE}",
-            "kd_teacher": f"the KD teacher {self.config.kd_teacher}",
+            "kd_teacher": f"the KD teacher {' '.join(self.config.kd_teacher)}",
         }
         for key, name in what.items():
             old, new = recorded[key], self.facts[key]
@@ -192,7 +190,7 @@ def run_folder(config: TrainConfig, faces: FaceSet) -> Path:
     return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{config.variant}"
 
 
-def _initialise(model: ResNet, path: Path) -> None:
+def _initialise(model: Student, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -205,4 +203,4 @@ def _initialise(model: ResNet, path: Path) -> None:
             f"{path} cannot be read as safetensors ({cause}). --init takes a model.safetensors of "
             "a run, or a torchvision state_dict saved with safetensors."
         ) from cause
-    load_weights(model, state, str(path))
+    load_weights(model, state, str(path), strict=False)

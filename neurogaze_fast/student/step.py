@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.ops import augment
 from neurogaze_fast.reference import augment_params
 from neurogaze_fast.reference.augment import Augmentation
-from neurogaze_fast.student.config import TrainConfig
+from neurogaze_fast.student.config import VOTES, TrainConfig
 from neurogaze_fast.student.ema import ExponentialMovingAverage
 from neurogaze_fast.student.inference import amp_dtype
+from neurogaze_fast.student.kd_teacher import KdTeacher
+from neurogaze_fast.student.networks import Student
 from neurogaze_fast.student.objective import TERMS, Objective, Targets
-from neurogaze_fast.student.resnet import ResNet
 from neurogaze_fast.training.guard import NonFiniteGuard
 from neurogaze_fast.training.optimizer import adamw
 
@@ -34,7 +36,7 @@ class StudentStep:
     def __init__(
         self,
         config: TrainConfig,
-        model: ResNet,
+        model: Student,
         objective: Objective,
         targets: Targets,
         device: torch.device,
@@ -63,6 +65,10 @@ class StudentStep:
         self.ramp = torch.zeros((), device=device)
         self.step = torch.zeros((), dtype=torch.int64, device=device)
         self._params: Tensor | None = None
+        self._teacher: KdTeacher | None = None
+        if config.variant != "b0" and config.kd_teacher != (VOTES,) and config.kd_view == "same":
+            self._teacher = KdTeacher.load(config.kd_teacher, device)
+        self._teacher_params: dict[int, Tensor] = {}
         self._size = config.size
         self.graphed, self.graph_reason = self._graphable()
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
@@ -83,18 +89,18 @@ class StudentStep:
 
     def begin_epoch(self, epoch: int, size: int, source: tuple[int, int], count: int) -> None:
         """Draw every row's augmentation of `epoch`, for stored images of `source` (H, W)."""
-        params = augment_params(
-            torch.arange(count, device=self.device),
-            seed=self.config.seed,
-            epoch=epoch,
-            source=source,
-            size=size,
-            augmentation=Augmentation() if self.config.augment else None,
-        )
+        rows = torch.arange(count, device=self.device)
+        drawn = {"seed": self.config.seed, "epoch": epoch, "source": source}
+        augmentation = Augmentation() if self.config.augment else None
+        params = augment_params(rows, **drawn, size=size, augmentation=augmentation)
         if self._params is None:
             self._params = params
         else:
             self._params.copy_(params)  # graphs hold its address
+        for side in set(self._teacher.sizes) if self._teacher else ():
+            # The same draws: the same view, at the size the teacher was trained with.
+            params = augment_params(rows, **drawn, size=side, augmentation=augmentation)
+            self._teacher_params.setdefault(side, params).copy_(params)
         self._size = size
         self.model.train()
 
@@ -155,19 +161,31 @@ class StudentStep:
 
     def images(self, batch: Batch) -> Tensor:
         """[B, channels, S, S] channels_last: what the network sees of `batch` in this epoch."""
+        return self._view(batch, self._params, self._size)
+
+    def _view(self, batch: Batch, params: Tensor, size: int) -> Tensor:
         return augment(
             batch.store,
             batch.index,
-            self._params[batch.rows],
-            size=self._size,
+            params[batch.rows],
+            size=size,
             channels=self.model.channels,
             dtype=self._dtype or torch.float32,
         )
 
+    def targets(self, batch: Batch) -> Targets:
+        """What the batch is compared with; a run as KD teacher looks at the student's view."""
+        targets = self._targets.rows(batch.rows)
+        if self._teacher is None:
+            return targets
+        views = {side: self._view(batch, p, side) for side, p in self._teacher_params.items()}
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+            return replace(targets, teacher_logits=self._teacher.logits(views))
+
     def _compute(self, batch: Batch) -> None:
         self.guard.before_forward()
         images = self.images(batch)
-        terms = self._network(images, self._targets.rows(batch.rows), self.ramp)
+        terms = self._network(images, self.targets(batch), self.ramp)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms[0]).backward()
         self.scaler.unscale_(self.optimizer)
@@ -219,7 +237,7 @@ class _Network(nn.Module):
 
     def __init__(
         self,
-        model: ResNet,
+        model: Student,
         objective: Objective,
         device: str,
         dtype: torch.dtype | None,

@@ -13,8 +13,8 @@ from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceSplit
 from neurogaze_fast.faces.labels import class_weights, crowd_logits, hard_labels, renormalised
 from neurogaze_fast.prototypes.grid import target_cells
-from neurogaze_fast.student.config import TrainConfig
-from neurogaze_fast.student.inference import load_model, predict_logits
+from neurogaze_fast.student.config import VOTES, TrainConfig
+from neurogaze_fast.student.kd_teacher import KdTeacher
 from neurogaze_fast.student.objective import Targets
 
 
@@ -60,11 +60,10 @@ def training_rows(
     labels = hard_labels(votes)
     teacher = None
     if config.variant != "b0":
-        teacher = crowd_logits(votes)
-        if config.kd_teacher != "votes":
-            model, facts = load_model(config.kd_teacher)
+        teacher = crowd_logits(votes)  # a run that looks at the student's view gives its own later
+        if config.kd_teacher != (VOTES,) and config.kd_view == "plain":
             pixels = images.images if encoded else images
-            teacher = predict_logits(model.to(device), pixels, size=facts["size"], device=device)
+            teacher = KdTeacher.load(config.kd_teacher, device).logits_of_set(pixels, device)
     cells = None
     if emotion_cells is not None:
         cells = target_cells(renormalised(votes), emotion_cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,16 +14,31 @@ from neurogaze_fast.errors import ConfigError
 Config = TypeVar("Config")
 
 
-def config_from_json(kind: type[Config], path: Path, paths: Sequence[str]) -> Config:
-    """The options in a run folder's config.json; `paths` names the fields that hold paths.
+def config_from_json(
+    kind: type[Config],
+    path: Path,
+    paths: Sequence[str],
+    tuples: Sequence[str] = (),
+    before: Mapping[str, Any] | None = None,
+) -> Config:
+    """The options in a run folder's config.json.
+
+    Args:
+        paths: fields that hold paths.
+        tuples: fields that hold several words; where a run of an older version has one, a single
+            word.
+        before: what fields were, in effect, in versions that did not have them yet.
 
     Raises:
         ConfigError: unreadable, edited, or of another version.
     """
     try:
-        values = unseal(json.loads(Path(path).read_text()))["config"]
+        values = {**(before or {}), **unseal(json.loads(Path(path).read_text()))["config"]}
         for name in paths:
             values[name] = None if values[name] is None else Path(values[name])
+        for name in tuples:
+            value = values.get(name, ())
+            values[name] = (value,) if isinstance(value, str) else tuple(value)
         return kind(**values)
     except OSError as cause:
         raise ConfigError(

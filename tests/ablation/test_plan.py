@@ -48,14 +48,16 @@ def test_resnet50_is_trained_before_what_it_teaches():
     assert teacher.config.model == "resnet50"
     assert teacher.config.variant == "b0"
     assert student.after == teacher.folder
-    assert student.config.kd_teacher == str(teacher.folder)
+    assert student.config.kd_teacher == (str(teacher.folder),)
 
 
 def test_flags_give_the_same_options_back():
     for name in RECIPES:
         runs, _ = plan_runs(AblateConfig(seeds=1), replace(RECIPES[name], amp=True), BANKS)
         for run in runs:
-            config = replace(run.config, start_size=None, augment=False, kd_teacher="some/run")
+            config = replace(
+                run.config, start_size=None, augment=False, kd_teacher=("some/run", "another")
+            )
             assert train.parse(train_flags(config)) == config
 
 

@@ -14,7 +14,7 @@ from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.shards import read_shards
 from neurogaze_fast.faces.write_shards import write_shards
 from neurogaze_fast.training.checkpoint import newest_checkpoint
-from tests.student.test_loop import differences, make, stop_after
+from tests.student.trainers import differences, make, stop_after
 
 CPU = torch.device("cpu")
 LOADERS = ["resident", "torch", "dali"]

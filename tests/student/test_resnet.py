@@ -6,10 +6,11 @@ import torchvision
 from torch import nn
 
 from neurogaze_fast.errors import CheckpointError
-from neurogaze_fast.student.resnet import ARCHITECTURES, ResNet, load_weights
+from neurogaze_fast.student.networks import load_weights
+from neurogaze_fast.student.resnet import DEPTHS, ResNet
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", DEPTHS)
 def test_state_dict_is_interchangeable_with_torchvision(architecture):
     ours = ResNet(architecture, stem="imagenet", channels=3, num_classes=10).eval()
     theirs = getattr(torchvision.models, architecture)(num_classes=10).eval()
@@ -39,8 +40,19 @@ def test_three_channel_weights_serve_a_grey_model_exactly():
 def test_another_classifier_keeps_our_own():
     model = ResNet()
     own = model.fc.weight.clone()
-    load_weights(model, ResNet(num_classes=1000).state_dict(), "imagenet")
+    load_weights(model, ResNet(num_classes=1000).state_dict(), "imagenet", strict=False)
     assert torch.equal(model.fc.weight, own)
+
+
+@pytest.mark.parametrize("damage", ["missing", "resized"])
+def test_a_model_without_its_classifier_is_no_model(damage):
+    state = ResNet().state_dict()
+    if damage == "missing":
+        del state["fc.weight"]
+    else:
+        state["fc.weight"] = state["fc.weight"][:4]
+    with pytest.raises(CheckpointError, match=r"fc\.weight"):
+        load_weights(ResNet(), state, "file")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from neurogaze_fast.student.ema import ExponentialMovingAverage
-from tests.student.test_loop import faces, make  # noqa: F401
+from tests.student.trainers import make
 
 
 def small():
@@ -43,7 +43,7 @@ def test_average_is_taken_up_again_where_it_was():
     assert torch.equal(average.module[0].weight, other.module[0].weight)
 
 
-def test_the_learning_rate_is_read_from_one_tensor(faces, tmp_path):  # noqa: F811
+def test_the_learning_rate_is_read_from_one_tensor(faces, tmp_path):
     trainer = make(faces, tmp_path, epochs=1)
     step = trainer.run_step
     assert all(group["lr"] is step.rate for group in step.optimizer.param_groups)
@@ -55,13 +55,13 @@ def test_the_learning_rate_is_read_from_one_tensor(faces, tmp_path):  # noqa: F8
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
 
 
-def test_without_a_gpu_nothing_is_captured_and_the_reason_is_said(faces, tmp_path):  # noqa: F811
+def test_without_a_gpu_nothing_is_captured_and_the_reason_is_said(faces, tmp_path):
     step = make(faces, tmp_path, cuda_graph=True).run_step
     assert (step.graphed, step.graph_reason) == (False, "there is no GPU")
 
 
 @pytest.mark.timeout(600)
-def test_a_compiled_network_trains_alike(faces, tmp_path):  # noqa: F811
+def test_a_compiled_network_trains_alike(faces, tmp_path):
     options = {"epochs": 1, "amp": False, "batch_size": 40, "select": "last"}
     eager = make(faces, tmp_path / "a", **options).fit()
     compiled = make(faces, tmp_path / "b", **options, compile=True).fit()

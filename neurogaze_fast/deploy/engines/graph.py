@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from neurogaze_fast.deploy.engines.base import INPUT, OUTPUTS, missing
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.reference.augment import MEAN, STD
-from neurogaze_fast.student.resnet import ResNet
+from neurogaze_fast.student.compact import CompactNet
+from neurogaze_fast.student.folding import fold
+from neurogaze_fast.student.networks import Student
 
 if TYPE_CHECKING:
     import onnx
@@ -36,11 +38,19 @@ class FaceGraph(nn.Module):
     """
 
     def __init__(
-        self, model: ResNet, size: int, input_size: int, dtype: torch.dtype = torch.float32
+        self,
+        model: Student,
+        size: int,
+        input_size: int,
+        dtype: torch.dtype = torch.float32,
+        *,
+        temperature: float = 1.0,
     ) -> None:
-        """`size`: side the student was trained with; `input_size`: S."""
+        """`size`: side the student was trained with; `input_size`: S; `temperature`: divides the
+        logits, so that probabilities mean what they say."""
         super().__init__()
         self.student = folded(model).to(dtype)
+        self.temperature = temperature
         self.size, self.input_size, self.dtype, self.channels = (
             size,
             input_size,
@@ -62,13 +72,18 @@ class FaceGraph(nn.Module):
         if self.channels != 1:
             grey = grey.expand(-1, self.channels, -1, -1)
         logits = self.student(grey.to(self.dtype))[1]
-        probabilities = logits.to(torch.float32).softmax(1)
+        # A product, as every engine has it alike.
+        probabilities = (logits.to(torch.float32) * (1 / self.temperature)).softmax(1)
         # A product and a sum: engines would round a matrix product to bf16 or TF32.
         return probabilities, (probabilities.unsqueeze(2) * self.affect).sum(1)
 
 
-def folded(model: ResNet) -> ResNet:
+def folded(model: Student) -> Student:
     """A copy in evaluation mode whose convolutions include the BatchNorm that followed them."""
+    if isinstance(model, CompactNet):
+        model = model.folded()
+        model.avgpool = _Mean()
+        return model
     model = copy.deepcopy(model).float().cpu().eval().requires_grad_(False)
     model.avgpool = _Mean()
     for holder in list(model.modules()):
@@ -78,7 +93,7 @@ def folded(model: ResNet) -> ResNet:
         else:
             pairs = [(f"conv{i}", f"bn{i}") for i in range(1, 4) if f"bn{i}" in children]
         for convolution, norm in pairs:
-            setattr(holder, convolution, _fold(children[convolution], children[norm]))
+            setattr(holder, convolution, fold(children[convolution], children[norm]))
             setattr(holder, norm, nn.Identity())
     return model
 
@@ -89,21 +104,6 @@ class _Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C]."""
         return x.mean((2, 3))
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    # In float64, so that folding costs no more than the last rounding of each weight.
-    gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    out = nn.Conv2d(
-        convolution.in_channels,
-        convolution.out_channels,
-        convolution.kernel_size,
-        convolution.stride,
-        convolution.padding,
-    ).requires_grad_(False)
-    out.weight.copy_(convolution.weight.double() * gain[:, None, None, None])
-    out.bias.copy_(norm.bias.double() - norm.running_mean.double() * gain)
-    return out
 
 
 def build_onnx(graph: FaceGraph, precision: str, facts: dict[str, Any]) -> onnx.ModelProto:

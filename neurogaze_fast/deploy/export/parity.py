@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from neurogaze_fast.faces.faceset import FaceSet
-    from neurogaze_fast.student.resnet import ResNet
+    from neurogaze_fast.student.networks import Student
 
 TIE = 1e-3
 """A face whose two best probabilities are closer than this is a tie: rounding may decide it."""
@@ -84,7 +84,7 @@ def take_faces(faces: FaceSet, split: str, count: int, size: int) -> ParityFaces
 
 
 def compare(
-    engine: Engine, precision: str, model: ResNet, size: int, faces: ParityFaces
+    engine: Engine, precision: str, model: Student, size: int, faces: ParityFaces
 ) -> dict[str, Any]:
     """The report: an engine against the unfolded student in float32 torch, on the same pixels.
 
@@ -155,7 +155,7 @@ def table(report: dict[str, Any]) -> Table:
     return shown
 
 
-def _reference(model: ResNet, size: int, images: np.ndarray) -> np.ndarray:
+def _reference(model: Student, size: int, images: np.ndarray) -> np.ndarray:
     """float64 [N, 8]: the path that evaluation takes, on the grey that decoding makes of faces."""
     import torch
     from PIL import Image

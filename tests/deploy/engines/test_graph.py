@@ -78,6 +78,7 @@ def pixels_of_graph(images, size):
         torch.float32,
         1,
     )
+    graph.temperature = 1.0
     graph.luma = torch.tensor(LUMA).div(255 * 0.25).unsqueeze(1)
     graph.affect = torch.zeros(8, 2)
     graph(torch.from_numpy(images))
