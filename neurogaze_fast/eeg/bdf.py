@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 MAGIC = b"\xffBIOSEMI"
-EDF_MAGIC = b"0       "
 DIGITAL_MIN, DIGITAL_MAX = -(2**23), 2**23 - 1
 EEG_RANGE = (-262144, 262143)
 """Microvolts, as BioSemi's own files have it: 31.25 nV per step."""
@@ -30,35 +29,30 @@ class Channel:
     """What the smallest and the largest digital value stand for."""
 
 
-def bdf_defect(path: Path, kind: str = "BDF") -> str | None:
-    """Why a file is no whole BDF, or EDF, in a few words; None: header and size agree.
+def bdf_defect(path: Path) -> str | None:
+    """Why a file is no whole BDF, in a few words; None: header and size agree.
 
     A header that says -1 records (a recording that was never stopped) is whole as it is.
-
-    Args:
-        path: the file.
-        kind: "BDF" or "EDF", which has 16-bit samples and is otherwise the same.
 
     Raises:
         OSError: the file cannot be read.
     """
-    magic, sample = (MAGIC, 3) if kind == "BDF" else (EDF_MAGIC, 2)
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(256)
-        if head[: len(magic)] != magic:
-            return f"not {'a BDF' if kind == 'BDF' else 'an EDF'} file"
+        if head[: len(MAGIC)] != MAGIC:
+            return "not a BDF file"
         try:
             header, records, channels = int(head[184:192]), int(head[236:244]), int(head[252:256])
             file.seek(256 + 216 * channels)
             counts = file.read(8 * channels)
             per_record = sum(int(counts[8 * i : 8 * i + 8]) for i in range(channels))
         except (ValueError, OSError):
-            return f"damaged {kind} header"
+            return "damaged BDF header"
     if channels < 1 or header != 256 * (channels + 1) or per_record < 1 or records < -1:
-        return f"damaged {kind} header"
-    if records >= 0 and size < header + sample * per_record * records:
-        return f"truncated {kind}"
+        return "damaged BDF header"
+    if records >= 0 and size < header + 3 * per_record * records:
+        return "truncated BDF"
     return None
 
 
