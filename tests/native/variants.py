@@ -21,12 +21,10 @@ def build(kind, operators, csrc=CSRC, name="variant", sanitize=False):
     stems = [*operators, *(["level"] if kind == "cpu" else [])]
     sources = [csrc / folder / (stem + suffix) for stem in stems]
     include = [csrc / folder, csrc / "common"]
-    # Sanitized loops are not vectorised in any case, and unoptimised they compile twice as fast.
-    flags = ["-O0"] if sanitize else []
     if kind == "emulated":
-        return emulate.build(sources, name, include, sanitize, flags)
+        return emulate.build(sources, name, include, sanitize)
     first = Path(__file__).with_name("torch_alone.h")
-    return emulate.build(sources, name, include, sanitize, CPU_FLAGS + flags, first)
+    return emulate.build(sources, name, include, sanitize, CPU_FLAGS, first)
 
 
 def with_mistake(kind, file, right, wrong, namespace):
