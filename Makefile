@@ -31,6 +31,11 @@ test: $(VENV)/.installed-test  ## run the tests, a file at a time for each proce
 	$(PYTEST) --durations=25 --durations-min=2
 
 # What a machine without a compiler runs: the operators in plain torch, fer2013.csv read by Python.
+PLAIN := tests/reference tests/faces/test_fer_csv.py tests/faces/test_ferplus.py tests/eeg/test_maps.py \
+	tests/teacher/test_training.py tests/student/test_step.py tests/test_witness.py \
+	tests/test_commands.py::test_run_folder_holds_everything \
+	tests/test_commands.py::test_every_variant_runs
+
 test-plain: $(VENV)/.installed-test  ## what trains and reads, without the native libraries
 	NEUROGAZE_NATIVE=0 $(PYTEST) -q $(PLAIN)
 
