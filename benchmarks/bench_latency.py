@@ -98,6 +98,9 @@ class _OneSplit:
     def subset(self, index):
         return _OneSplit(self.images[index])
 
+    def usable(self):
+        return self, {}
+
 
 def rival(folder, name, images, left_out):
     """A call of an engine, or None with the reason noted."""

@@ -8,7 +8,7 @@ import tempfile
 import numpy as np
 from PIL import Image
 
-from neurogaze_fast.faces.ferplus import VOTE_COLUMNS
+from neurogaze_fast.faces.labels import VOTE_COLUMNS
 
 QUICK = ["--epochs", "2", "--size", "16", "--batch-size", "16", "--amp"]
 """Options of a training that takes seconds."""

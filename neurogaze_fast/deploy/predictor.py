@@ -11,7 +11,7 @@ import numpy as np
 from neurogaze_fast.deploy.engines.open import open_engine
 from neurogaze_fast.deploy.face import Face, faces_of
 from neurogaze_fast.errors import ConfigError, DataError
-from neurogaze_fast.faces.decode import CorruptImage, decode_grey
+from neurogaze_fast.pictures import CorruptImage, decode_grey
 
 Image = np.ndarray | str | PathLike
 Prediction = Face
@@ -88,7 +88,7 @@ class Predictor:
 def prepare_face(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 [size, size, 3] of a face as uint8 [H, W] or [H, W, 3] (RGB).
 
-    The one resize: as faces.decode.decode_grey brings image files to the side a model trains with,
+    The one resize: as pictures.decode_grey brings image files to the side a model trains with,
     by an antialiased triangle filter and without keeping proportions. Grey becomes three equal
     channels; colour stays, and the graph makes the same grey of it.
 
@@ -127,5 +127,5 @@ def _face(face: Image, size: int, position: int) -> np.ndarray:
     except OSError as cause:
         raise DataError(f"{face} cannot be read ({cause.strerror}).") from cause
     except CorruptImage as cause:
-        raise DataError(f"{face} is no usable JPEG or PNG image: {cause}.") from cause
+        raise DataError(f"{face} is no usable picture: {cause}.") from cause
     return prepare_face(grey, size)

@@ -55,6 +55,7 @@ def _set(metrics: dict[str, Any]) -> Iterator[str]:
     for split, reasons in data.get("left_out", {}).items():
         for reason, count in reasons.items():
             yield f"{count} rows of {split} were left out: {reason}."
+    yield from data.get("notes", [])
     if mapping := data.get("mapping"):
         pairs = ", ".join(f"{found} = {emotion}" for found, emotion in mapping.items())
         yield f"Labels as found in the set, and the emotion each was taken for: {pairs}."

@@ -75,9 +75,10 @@ def predict_split(
     Always float32 without autocast, whatever the model was trained in.
 
     Raises:
-        DataError: the split is not there or has no labelled image.
+        DataError: the split is not there, has no labelled image, or too many damaged ones (a few
+            are left out, see :meth:`~neurogaze_fast.faces.faceset.FaceSet.usable`).
     """
-    part = faces[split]
+    part = faces.usable(split)
     index, _ = part.labelled("argmax")
     if not len(index):
         raise DataError(
@@ -179,7 +180,7 @@ def validator(
     Raises:
         DataError: there is no valid split, or no labelled image in it.
     """
-    part = faces["valid"]
+    part = faces.usable("valid")
     index, _ = part.labelled("argmax")
     if not len(index):
         raise DataError(

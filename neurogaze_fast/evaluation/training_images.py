@@ -1,7 +1,8 @@
 """Which images a model was trained with, so that any set it is scored on can be compared.
 
-A run keeps the hashes of its training images, not the images: ``training_images.npy``. What was
-hashed, pixels or encoded bytes, is written into metrics.json beside the file's own hash.
+A run keeps the hashes of its training images, not the images: ``training_images.npy``. They are of
+decoded pixels, so that an image is found again in whatever kind of file. Runs of older versions
+that learnt from image files have hashes of the files' bytes; metrics.json says which.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import numpy as np
 
 from neurogaze_fast.artifacts import atomic_write, sha256_bytes
 from neurogaze_fast.errors import ArtifactError
-from neurogaze_fast.faces.faceset import FaceRows, FaceSplit
+from neurogaze_fast.faces.encoded import EncodedSplit
+from neurogaze_fast.faces.faceset import FaceRows
 
 FILE = "training_images.npy"
+PIXELS = "pixels"
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,14 @@ class TrainingImages:
 
     hashes: frozenset[bytes] | None
     of: str = ""
-    """``pixels`` or ``bytes``: what was hashed."""
+    """``pixels``, or in an older run's file ``bytes``: what was hashed."""
     why: str = ""
     """Why there are none."""
 
     @classmethod
     def of_split(cls, part: FaceRows) -> TrainingImages:
         """The images of a training split."""
-        return cls(frozenset(part.pixel_hashes.tolist()), hashed(part))
+        return cls(frozenset(part.pixel_hashes.tolist()), PIXELS)
 
     @classmethod
     def load(cls, folder: Path, recorded: dict[str, Any] | None) -> TrainingImages:
@@ -70,20 +73,22 @@ class TrainingImages:
         nothing = np.zeros(len(index), bool)
         if self.hashes is None:
             return nothing, {"known": False, "n": 0, "why": self.why}
-        if hashed(part) != self.of:
+        hashes = part.pixel_hashes if self.of == PIXELS else _of_bytes(part)
+        if hashes is None:
             why = (
                 f"not comparable: of the training images the {self.of} were hashed, of this set "
-                f"the {hashed(part)}"
+                f"the {PIXELS}"
             )
             return nothing, {"known": False, "n": 0, "why": why}
-        found = np.array([h in self.hashes for h in part.pixel_hashes[index].tolist()], bool)
+        found = np.array([h in self.hashes for h in hashes[index].tolist()], bool)
         return found, {"known": True, "n": int(found.sum())}
 
 
-def hashed(part: FaceRows) -> str:
-    """What a split's hashes are made of: ``pixels``, or ``bytes`` of encoded images."""
-    pixels = isinstance(part, FaceSplit) or getattr(part, "known_hashes", None) is not None
-    return "pixels" if pixels else "bytes"
+def _of_bytes(part: FaceRows) -> np.ndarray | None:
+    """V16 [N]: hashes of a split's files, or None where it does not consist of files."""
+    if isinstance(part, EncodedSplit) and part.known_hashes is None:
+        return part.content_hashes
+    return None
 
 
 def save_training_images(folder: Path, part: FaceRows) -> dict[str, Any]:
@@ -91,4 +96,4 @@ def save_training_images(folder: Path, part: FaceRows) -> dict[str, Any]:
     buffer = io.BytesIO()
     np.save(buffer, part.pixel_hashes, allow_pickle=False)
     atomic_write(Path(folder) / FILE, buffer.getvalue())
-    return {"of": hashed(part), "n": len(part), "sha256": sha256_bytes(buffer.getvalue())}
+    return {"of": PIXELS, "n": len(part), "sha256": sha256_bytes(buffer.getvalue())}

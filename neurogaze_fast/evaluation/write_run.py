@@ -113,4 +113,4 @@ def _write_duplicates(run: TrainingRun) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(run.faces.duplicates)
-    atomic_write(run.folder / "duplicates.csv", text.getvalue().encode())
+    atomic_write(run.folder / "duplicates.csv", text.getvalue().encode("utf-8", "backslashreplace"))

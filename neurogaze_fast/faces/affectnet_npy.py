@@ -13,12 +13,13 @@ from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.affectnet_labels import code_emotion, whole_number
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.listed import (
-    EXTENSIONS,
+    NO_PICTURE,
     LeftOut,
     ListedFace,
     affect_value,
     listed_splits,
 )
+from neurogaze_fast.pictures import SUFFIXES
 
 NPY_SPLITS = {"train": "train_set", "valid": "val_set", "test": "test_set"}
 
@@ -54,9 +55,9 @@ def _npy_faces(
     annotations = folder / name / "annotations"
     there = set(os.listdir(annotations))
     images: dict[str, str] = {}
-    for entry in os.listdir(folder / name / "images"):
-        if entry.startswith(".") or not entry.lower().endswith(EXTENSIONS):
-            left_out.add(split, "no .jpg, .jpeg or .png file")
+    for entry in sorted(os.listdir(folder / name / "images")):
+        if entry.startswith(".") or not entry.lower().endswith(SUFFIXES):
+            left_out.add(split, NO_PICTURE)
         else:
             images[Path(entry).stem] = entry
     expressions = {entry[: -len("_exp.npy")] for entry in there if entry.endswith("_exp.npy")}

@@ -33,7 +33,6 @@ from neurogaze_fast.faces.ckplus_csv import has_csv, read_csv
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.folder import has_class_folders, read_class_folders
 from neurogaze_fast.faces.listed import (
-    EXTENSIONS,
     LeftOut,
     ListedFace,
     drawn_split,
@@ -42,6 +41,7 @@ from neurogaze_fast.faces.listed import (
     the_one,
     visible_folders,
 )
+from neurogaze_fast.pictures import SUFFIXES
 
 CODES = (
     "neutral",
@@ -129,7 +129,7 @@ def _has_named_classes(folder: Path) -> bool:
     if not has_class_folders(folder):
         return False
     files = (entry for child in visible_folders(folder) for entry in sorted(os.listdir(child)))
-    first = next((file for file in files if file.lower().endswith(EXTENSIONS)), "")
+    first = next((file for file in files if file.lower().endswith(SUFFIXES)), "")
     return _FILE.fullmatch(first) is not None
 
 
@@ -165,7 +165,7 @@ def _frame(name: str) -> int:
 
 def _read_official(data: Path, side: int | None, neutral_frames: bool) -> FaceSet:
     roots = _all_roots(data)
-    images = _pick(roots, EXTENSIONS, data, "image sequences")
+    images = _pick(roots, SUFFIXES, data, "image sequences")
     labels = _pick(roots, (LABEL_END,), data, "labels")
     points = _pick(roots, (POINTS_END,), data, "landmarks")
     for there, what in (

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from neurogaze_fast.errors import ConfigError
-from neurogaze_fast.faces.decode import CorruptImage, encode_grey, plausible
+from neurogaze_fast.faces.decode import encode_grey, plausible
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.stream import DecodeFailed
 from neurogaze_fast.faces.torch_decoder import usable_cpus
+from neurogaze_fast.pictures import CorruptImage
 
 if TYPE_CHECKING:
     from nvidia.dali import Pipeline

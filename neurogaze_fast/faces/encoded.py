@@ -1,4 +1,4 @@
-"""Faces that stay encoded: JPEG or PNG bytes, read when they are wanted.
+"""Faces that stay encoded: picture files' bytes, read when they are wanted.
 
 Where the bytes lie is the source's business (shards.py, folder.py); turning them into pixels is a
 decoder's (dali_decoder.py, torch_decoder.py).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,8 +17,11 @@ from typing import Protocol
 import numpy as np
 
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.decode import CorruptImage, decode_grey
 from neurogaze_fast.faces.faceset import FaceRows, hash_image, joined_affect
+from neurogaze_fast.pictures import CorruptImage, decode_grey
+
+BAD_SHARE = 0.001
+"""Share of the images that may turn out to be damaged (one always may)."""
 
 
 class EncodedSource(Protocol):
@@ -68,6 +71,13 @@ class EncodedSplit(FaceRows):
     """V16 [N]: hashes of the decoded pixels, where they were recorded."""
     valence_arousal: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.positions) != len(self.rows):
+            raise DataError(
+                f"The {self.name} split has {len(self.positions)} images for {len(self.rows)} rows."
+            )
+        self._check()
+
     def read(self, row: int) -> np.ndarray:
         """uint8 [n]: the encoded bytes of one row (do not write to them).
 
@@ -86,8 +96,11 @@ class EncodedSplit(FaceRows):
         Raises:
             CorruptImage: it cannot be read or decoded.
         """
+        return self._decode(row, self.side)
+
+    def _decode(self, row: int, side: int | None) -> np.ndarray:
         try:
-            return decode_grey(self.read(row), self.side)
+            return decode_grey(self.read(row), side)
         except OSError as cause:
             raise CorruptImage(f"cannot be read: {cause.strerror or cause}") from cause
 
@@ -134,34 +147,90 @@ class EncodedSplit(FaceRows):
         Raises:
             DataError: one cannot be decoded.
         """
-        images = np.empty((len(self), self.side, self.side), np.uint8)
-
-        def decode(row: int) -> None:
-            try:
-                images[row] = self.decode(row)
-            except CorruptImage as cause:
-                raise DataError(
-                    f"{self.name} image {self.describe(row)} cannot be used: {cause}. Replace or "
-                    "delete it, or let `python -m neurogaze_fast.prepare shards` leave out "
-                    "whatever is damaged."
-                ) from cause
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(decode, range(len(self))):
-                pass
+        images, damaged = self.decoded
+        for row, reason in damaged.items():
+            raise DataError(
+                f"{self.name} image {self.describe(row)} cannot be used: {reason}. Replace or "
+                "delete it, or let `python -m neurogaze_fast.prepare shards` leave out "
+                "whatever is damaged."
+            )
         return images
 
     @cached_property
+    def decoded(self) -> tuple[np.ndarray, dict[int, str]]:
+        """(uint8 [N, side, side], row -> why it cannot be used: its image is black).
+
+        Raises:
+            DataError: more are damaged than :data:`BAD_SHARE` allows.
+        """
+        images = np.zeros((len(self), self.side, self.side), np.uint8)
+
+        def decode(row: int) -> str | None:
+            try:
+                images[row] = self.decode(row)
+            except CorruptImage as cause:
+                return str(cause)
+            return None
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            reasons = list(pool.map(decode, range(len(self))))
+        damaged = {row: reason for row, reason in enumerate(reasons) if reason is not None}
+        refuse_many_damaged(
+            [f"{self.describe(row)}: {reason}" for row, reason in damaged.items()],
+            len(self),
+            f"{self.name} images",
+        )
+        return images, damaged
+
+    def usable(self) -> tuple[EncodedSplit, dict[int, str]]:
+        """See :meth:`~neurogaze_fast.faces.faceset.FaceRows.usable`; decodes every image."""
+        images, damaged = self.decoded
+        if not damaged:
+            return self, {}
+        good = np.delete(np.arange(len(self)), list(damaged))
+        part = self.subset(good)
+        part.__dict__["images"] = images[good]  # already decoded
+        return part, damaged
+
+    @cached_property
     def pixel_hashes(self) -> np.ndarray:
+        """V16 [N]: of the decoded pixels, as they were recorded or else decoded in their own size.
+
+        An image that cannot be decoded equals no other.
+        """
+        if self.known_hashes is not None:
+            return self.known_hashes
+
+        def pixels(row: int) -> np.ndarray | None:
+            try:
+                return self._decode(row, None)
+            except CorruptImage:
+                return None
+
+        return self._hashes(pixels)
+
+    @cached_property
+    def content_hashes(self) -> np.ndarray:
         """V16 [N]: of the pixels where they were recorded, else of the encoded bytes."""
         if self.known_hashes is not None:
             return self.known_hashes
 
-        def digest(row: int) -> bytes:
+        def content(row: int) -> np.ndarray | None:
             try:
-                return hash_image(self.read(row))
-            except OSError:  # training names it; alone it equals no other row
-                return hash_image(f"unreadable {self.name} {self.rows[row]}".encode())
+                return self.read(row)
+            except OSError:
+                return None
+
+        return self._hashes(content)
+
+    def _hashes(self, of: Callable[[int], np.ndarray | None]) -> np.ndarray:
+        """V16 [N] of what `of` gives for each row; None, of which training tells, has its own."""
+
+        def digest(row: int) -> bytes:
+            data = of(row)
+            if data is None:
+                data = f"unreadable {self.name} {self.rows[row]}".encode()
+            return hash_image(data)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.array(list(pool.map(digest, range(len(self)))), dtype="V16")
@@ -169,7 +238,27 @@ class EncodedSplit(FaceRows):
     def add_to(self, digest: hashlib._Hash) -> None:
         """Name, size, image names, hashes and votes."""
         digest.update(f"{self.name} encoded {len(self)} {self.side}\n".encode())
-        digest.update("\n".join(map(str, self.names)).encode())
-        digest.update(np.ascontiguousarray(self.pixel_hashes).tobytes())
+        # File names need not be valid Unicode.
+        digest.update("\n".join(map(str, self.names)).encode("utf-8", "surrogateescape"))
+        digest.update(np.ascontiguousarray(self.content_hashes).tobytes())
         digest.update(np.ascontiguousarray(self.votes))
         self._add_affect(digest)
+
+
+def refuse_many_damaged(named: Sequence[str], total: int, what: str) -> None:
+    """Refuse a set of which more images are damaged than a few that can be left out.
+
+    Args:
+        named: Each damaged image with its reason; `total`: how many images there are; `what`: what
+            they are, for the error.
+
+    Raises:
+        DataError: more than :data:`BAD_SHARE` (and more than one), or all of them.
+    """
+    if not named or (len(named) <= max(1, BAD_SHARE * total) and len(named) < total):
+        return
+    raise DataError(
+        f"{len(named)} of the {total} {what} cannot be used: {'; '.join(named[:3])}. Up to "
+        f"{BAD_SHARE:.1%} would be left out; more means that something happened to the set: "
+        "restore it, or leave out what is damaged with `python -m neurogaze_fast.prepare shards`."
+    )

@@ -13,9 +13,11 @@ import numpy as np
 
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.labels import apply_rule
+from neurogaze_fast.faces.labels import apply_rule, checked_votes
 
 SPLITS = ("train", "valid", "test")
+DAMAGED = "damaged image"
+"""Reason for which images that cannot be decoded are left out."""
 WHOLE = "all"
 """Name of the union of the splits."""
 
@@ -34,12 +36,47 @@ class FaceRows(ABC):
     images: np.ndarray
     """uint8 [N, H, W], grey."""
     pixel_hashes: np.ndarray
-    """V16 [N]: equal for equal images of one set."""
+    """V16 [N]: of the decoded pixels in their own size, so equal for equal images of any sets."""
     valence_arousal: np.ndarray | None = None
     """float32 [N, 2] on [-1, 1], NaN where not annotated; None where no image is."""
 
     def __len__(self) -> int:
         return len(self.votes)
+
+    def _check(self) -> None:
+        """Compare the columns with one another; votes become uint8.
+
+        Raises:
+            DataError: columns of different length, votes that are no counts, or valence and arousal
+                outside [-1, 1].
+        """
+        where, count = f"The {self.name} split", len(self.rows)
+        if len(self.names) != count:
+            raise DataError(f"{where} has {len(self.names)} names for {count} rows.")
+        object.__setattr__(self, "votes", checked_votes(self.votes, self.rows, where))
+        affect = self.valence_arousal
+        if affect is None:
+            return
+        if np.shape(affect) != (count, 2):
+            raise DataError(
+                f"{where} has valence and arousal of shape {list(np.shape(affect))}, expected "
+                f"[{count}, 2]."
+            )
+        wrong = np.flatnonzero((np.abs(affect) > 1).any(axis=1))
+        if len(wrong):
+            raise DataError(
+                f"{where} has {len(wrong)} row(s) with valence or arousal outside [-1, 1], such as "
+                f"row {self.rows[wrong[0]]} ({affect[wrong[0]].tolist()}). Bring them to that "
+                "scale, with NaN where there is none."
+            )
+
+    def usable(self) -> tuple[Self, dict[int, str]]:
+        """(the rows whose image can be decoded, row -> why not of the others).
+
+        Raises:
+            DataError: so many cannot that something happened to the set.
+        """
+        return self, {}
 
     def labelled(self, rule: str) -> tuple[np.ndarray, np.ndarray]:
         """(index int64 [M] of the rows `rule` keeps, targets float32 [M, 8])."""
@@ -76,6 +113,13 @@ class FaceSplit(FaceRows):
     names: np.ndarray
     rows: np.ndarray
     valence_arousal: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.rows):
+            raise DataError(
+                f"The {self.name} split has {len(self.images)} images for {len(self.rows)} rows."
+            )
+        self._check()
 
     def subset(self, index: np.ndarray) -> FaceSplit:
         """The rows `index` int64 [M] picks, in its order (copies the images)."""
@@ -138,6 +182,8 @@ class FaceSet:
     """Whether the splits are the set's own; False where they were drawn when it was read."""
     mapping: dict[str, str] = field(default_factory=dict)
     """Label as found -> emotion; empty where the set's own names are the package's."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences on what was found while reading that a person should know of."""
 
     def __getitem__(self, split: str) -> FaceRows:
         """One split, or the union of them: ``faces["all"]``.
@@ -152,6 +198,31 @@ class FaceSet:
                 f"{self.source} has no {split!r} split; found {', '.join(self.splits)}."
             )
         return self.splits[split]
+
+    def usable(self, split: str) -> FaceRows:
+        """One split without the images that cannot be decoded; those are counted in
+        :attr:`left_out` and named in :attr:`notes`, once.
+
+        Raises:
+            DataError: there is no such split, or so many of its images cannot be decoded that
+                something happened to the set.
+        """
+        if split not in self._usable:
+            part = self[split]
+            self._usable[split], damaged = part.usable()
+            if damaged:
+                reasons = self.left_out.setdefault(split, {})
+                reasons[DAMAGED] = reasons.get(DAMAGED, 0) + len(damaged)
+                named = "; ".join(f"{part.names[row]}: {why}" for row, why in damaged.items())
+                self.notes.append(
+                    f"Left out {len(damaged)} of the {len(part)} {split} images, which cannot be "
+                    f"used: {named}."
+                )
+        return self._usable[split]
+
+    @cached_property
+    def _usable(self) -> dict[str, FaceRows]:
+        return {}
 
     @cached_property
     def _whole(self) -> FaceRows:
@@ -208,7 +279,8 @@ class FaceSet:
     @cached_property
     def sha256(self) -> str:
         """Hash of every split: of pixels and votes in memory, so that any layout with the same rows
-        gives the same; an encoded split hashes what stands for its pixels, without decoding."""
+        gives the same; an encoded split hashes its files' bytes (or pixels, where shards recorded
+        their hashes), without decoding."""
         digest = hashlib.sha256()
         for name in sorted(self.splits):
             self.splits[name].add_to(digest)
@@ -225,4 +297,5 @@ class FaceSet:
             "present": list(self.present),
             "official_split": self.official_split,
         }
-        return {**facts, "mapping": self.mapping} if self.mapping else facts
+        more = {"mapping": self.mapping, "notes": list(self.notes)}
+        return facts | {name: value for name, value in more.items() if value}

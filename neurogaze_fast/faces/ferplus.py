@@ -5,9 +5,14 @@ Two layouts are read, the first where both are there:
     DIR/fer2013.csv        Kaggle: emotion,pixels,Usage           joined by ROW with
     DIR/fer2013new.csv     Microsoft: Usage,Image name,8 emotions,unknown,NF
 
-    DIR/FER2013Train/*.png      written by Microsoft's script; votes from label.csv in the folder
-    DIR/FER2013Valid/*.png      or from DIR/fer2013new.csv
-    DIR/FER2013Test/*.png
+    DIR/FER2013Train/*.png      written by Microsoft's script; votes from fer2013new.csv in DIR or
+    DIR/FER2013Valid/*.png      in the folder above it (as in Microsoft's repository), else from
+    DIR/FER2013Test/*.png       label.csv in each folder
+
+Microsoft's own files disagree: label.csv has other votes than fer2013new.csv for 1,073 training,
+246 validation and 282 test images, every one of which occurs more than once. Published counts are
+those of fer2013new.csv, so it is taken wherever it is there; how many images of a set differ, or
+that label.csv had to do, is in ``FaceSet.notes``. The same model scores up to half a point apart.
 
 The number in ferNNNNNNN.png is not the row (it lags by up to 85), so the csv files are joined by
 row and never by name. Any subset of the splits is read.
@@ -15,52 +20,49 @@ row and never by name. Any subset of the splits is read.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.faceset import SPLITS, FaceSet, FaceSplit
+from neurogaze_fast.faces.encoded import refuse_many_damaged
+from neurogaze_fast.faces.faceset import DAMAGED, SPLITS, FaceSet, FaceSplit
 from neurogaze_fast.faces.fer_csv import NO_USAGE, USAGES, read_fer_csv
-from neurogaze_fast.faces.labels import VOTE_COLUMNS
+from neurogaze_fast.faces.ferplus_votes import (
+    LABEL_FILE,
+    SPLIT_OF_USAGE,
+    VOTES_FILE,
+    VoteTable,
+    read_label_csv,
+    read_votes,
+)
 from neurogaze_fast.faces.synthetic import SYNTHETIC_MARKER
+from neurogaze_fast.pictures import CorruptImage, decode_grey
 
-SPLIT_OF_USAGE = dict(zip(USAGES, SPLITS, strict=True))
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
 SIDE = 48
-
-
-@dataclass(frozen=True)
-class VoteTable:
-    """fer2013new.csv, or one folder's label.csv: a row per image, in file order."""
-
-    path: Path
-    usage: list[str]
-    names: list[str]
-    votes: np.ndarray
 
 
 def read_ferplus(path: Path) -> FaceSet:
     """Read FERPlus from `path` in whichever layout is there.
 
     Rows without an image name, and images that are all zero, are no images: they are left out and
-    counted in ``FaceSet.left_out``.
+    counted in ``FaceSet.left_out``, and so are a few PNG files that cannot be decoded, which
+    ``FaceSet.notes`` names.
 
     Raises:
-        DataError: nothing readable, or a malformed file (names the file and the row).
+        DataError: nothing readable, a malformed file (names the file and the row), or more damaged
+            images than a few.
     """
-    path = Path(path)
+    path, notes = Path(path), []
     synthetic = (path / SYNTHETIC_MARKER).exists()
     if (path / "fer2013.csv").exists():
         splits, left_out = _read_csv_layout(path)
         layout = "csv"
     elif any((path / folder).is_dir() for folder in FOLDERS.values()):
-        splits, left_out = _read_png_layout(path)
+        splits, left_out = _read_png_layout(path, notes)
         layout = "png"
     else:
         found = sorted(p.name for p in path.iterdir())[:8] if path.is_dir() else None
@@ -72,43 +74,11 @@ def read_ferplus(path: Path) -> FaceSet:
             "(Microsoft), or the folders FER2013Train, FER2013Valid, FER2013Test with PNG images: "
             "point --data at the folder that holds them."
         )
-    return FaceSet(splits, str(path), layout, synthetic, left_out)
-
-
-def read_votes(path: Path) -> VoteTable:
-    """Read fer2013new.csv strictly.
-
-    Raises:
-        DataError: missing file or column, a short row, a vote that is no count, or no votes at all.
-    """
-    with _open_text(path, "Microsoft's FERPlus repository has fer2013new.csv") as file:
-        lines = _lines(file, path)
-        header = [name.strip() for name in next(lines, [])]
-        wanted = ("Usage", "Image name", *VOTE_COLUMNS)
-        missing = [name for name in wanted if name not in header]
-        if missing:
-            raise DataError(
-                f"{path} lacks the column(s) {', '.join(missing)}; found "
-                f"{', '.join(header) or 'an empty file'}. Use Microsoft's fer2013new.csv unchanged."
-            )
-        order = [header.index(name) for name in wanted]
-        rows = [
-            (_pick(fields, order, len(header), path, row), row)
-            for row, fields in enumerate(lines, start=1)
-            if fields
-        ]
-    usage = [fields[0].strip() for fields, _ in rows]
-    for name, (_, row) in zip(usage, rows, strict=True):
-        if name not in SPLIT_OF_USAGE:
-            raise DataError(
-                f"{path}, row {row}: Usage is {name!r}, expected one of {', '.join(USAGES)}."
-            )
-    votes = _vote_array([(fields[2:], row) for fields, row in rows], path)
-    return VoteTable(path, usage, [fields[1].strip() for fields, _ in rows], votes)
+    return FaceSet(splits, str(path), layout, synthetic, left_out, notes=notes)
 
 
 def _read_csv_layout(path: Path) -> tuple[dict[str, FaceSplit], dict[str, dict[str, int]]]:
-    table = read_votes(path / "fer2013new.csv")
+    table = read_votes(path / VOTES_FILE)
     faces = read_fer_csv(path / "fer2013.csv")
     if len(faces.pixels) != len(table.votes):
         raise DataError(
@@ -151,8 +121,11 @@ def _read_csv_layout(path: Path) -> tuple[dict[str, FaceSplit], dict[str, dict[s
     return splits, left_out
 
 
-def _read_png_layout(path: Path) -> tuple[dict[str, FaceSplit], dict[str, dict[str, int]]]:
-    shared = read_votes(path / "fer2013new.csv") if (path / "fer2013new.csv").exists() else None
+def _read_png_layout(
+    path: Path, notes: list[str]
+) -> tuple[dict[str, FaceSplit], dict[str, dict[str, int]]]:
+    official = next((p for p in (path / VOTES_FILE, path.parent / VOTES_FILE) if p.is_file()), None)
+    shared = read_votes(official) if official else None
     splits, left_out = {}, {}
     for split, folder_name in FOLDERS.items():
         folder = path / folder_name
@@ -164,23 +137,13 @@ def _read_png_layout(path: Path) -> tuple[dict[str, FaceSplit], dict[str, dict[s
                 f"{folder} holds no PNG image. Write the images with Microsoft's "
                 "generate_training_data.py, or remove the empty folder to train without it."
             )
-        if (folder / "label.csv").exists():
-            table = _read_label_csv(folder / "label.csv")
-            members = range(len(table.names))
-        elif shared is not None:
-            table = shared
-            members = [i for i, u in enumerate(table.usage) if SPLIT_OF_USAGE[u] == split]
-        else:
-            raise DataError(
-                f"{folder} has no votes: neither {folder / 'label.csv'} nor "
-                f"{path / 'fer2013new.csv'} exists. Microsoft's FERPlus repository has both."
-            )
+        table, members = _votes_of(folder, split, shared)
         # Where a name occurs twice the writer overwrote the first image, so the last row counts.
         row_of = {table.names[i]: i for i in members if table.names[i]}
         named = sum(bool(table.names[i]) for i in members)
         index = np.array([i for name, i in row_of.items() if name in files], dtype=np.int64)
         names = np.array([table.names[i] for i in index], dtype=str)
-        images = _read_images([files[name] for name in names])
+        images, damaged = _read_images([files[name] for name in names])
         drawn = images.any(axis=(1, 2))
         splits[split] = FaceSplit(
             split, images[drawn], table.votes[index[drawn]], names[drawn], index[drawn] + 1
@@ -191,7 +154,8 @@ def _read_png_layout(path: Path) -> tuple[dict[str, FaceSplit], dict[str, dict[s
                 "name given twice": named - len(row_of),
                 "image file missing": len(row_of) - len(index),
                 "image without votes": len(files.keys() - row_of.keys()),
-                "all-zero image": int((~drawn).sum()),
+                DAMAGED: len(damaged),
+                "all-zero image": int((~drawn).sum()) - len(damaged),
             }
         )
         if not len(splits[split]):
@@ -199,98 +163,81 @@ def _read_png_layout(path: Path) -> tuple[dict[str, FaceSplit], dict[str, dict[s
                 f"{folder}: none of its {len(files)} images is named in {table.path}. Use the "
                 "votes file that belongs to these images."
             )
+        if damaged:
+            notes.append(f"Left out images that cannot be used: {'; '.join(damaged)}.")
+        if shared is not None:
+            notes += _disagreement(folder, table, row_of)
+    if shared is None:
+        notes.append(
+            f"The votes are those of {LABEL_FILE} in "
+            f"{', '.join(FOLDERS[name] for name in splits)}. Microsoft's {VOTES_FILE}, which "
+            "published counts are of, has others for images that occur more than once: put it "
+            "beside these folders."
+        )
     return splits, left_out
 
 
-def _read_label_csv(path: Path) -> VoteTable:
-    """One folder's label.csv: no header; name, a quoted box, ten votes."""
-    with _open_text(path, "Microsoft's FERPlus repository has one in each folder") as file:
-        width = 2 + len(VOTE_COLUMNS)
-        rows = [
-            (_pick(fields, range(width), width, path, row), row)
-            for row, fields in enumerate(_lines(file, path), start=1)
-            if fields
-        ]
-    votes = _vote_array([(fields[2:], row) for fields, row in rows], path)
-    return VoteTable(path, [], [fields[0].strip() for fields, _ in rows], votes)
+def _votes_of(
+    folder: Path, split: str, shared: VoteTable | None
+) -> tuple[VoteTable, Sequence[int]]:
+    """(the table with the votes of one split's folder, its rows that are this split's)."""
+    if shared is not None:
+        rows = [i for i, usage in enumerate(shared.usage) if SPLIT_OF_USAGE[usage] == split]
+        return shared, rows
+    if (folder / LABEL_FILE).exists():
+        table = read_label_csv(folder / LABEL_FILE)
+        return table, range(len(table.names))
+    raise DataError(
+        f"{folder} has no votes: neither {folder / LABEL_FILE} nor {folder.parent / VOTES_FILE} "
+        "exists. Microsoft's FERPlus repository has both."
+    )
 
 
-def _lines(file: io.StringIO, path: Path) -> Iterator[list[str]]:
-    reader = csv.reader(file)
-    try:
-        yield from reader
-    except csv.Error as cause:  # a stray quotation mark swallows what follows it
-        raise DataError(
-            f"{path}, line {reader.line_num}: {cause}. The line is damaged; download the file "
-            "again."
-        ) from cause
-
-
-def _pick(
-    fields: list[str], order: range | list[int], width: int, path: Path, row: int
-) -> list[str]:
-    if len(fields) != width:
-        raise DataError(
-            f"{path}, row {row}: found {len(fields)} fields, expected {width}. The line is cut "
-            "short or damaged; download the file again."
+def _disagreement(folder: Path, table: VoteTable, row_of: dict[str, int]) -> Iterator[str]:
+    """What to say of a folder whose label.csv differs from fer2013new.csv, which `table` is of."""
+    if not (folder / LABEL_FILE).exists():
+        return
+    own = read_label_csv(folder / LABEL_FILE)
+    last = {name: i for i, name in enumerate(own.names)}
+    differ = [
+        name
+        for name, row in row_of.items()
+        if name in last and (own.votes[last[name]] != table.votes[row]).any()
+    ]
+    if differ:
+        yield (
+            f"{folder.name}/{LABEL_FILE} and {VOTES_FILE} give {len(differ)} of the images "
+            f"different votes, such as {', '.join(differ[:3])}. Those of {VOTES_FILE} were taken: "
+            "published counts are of it."
         )
-    return [fields[i] for i in order]
 
 
-def _vote_array(rows: list[tuple[list[str], int]], path: Path) -> np.ndarray:
-    votes = np.zeros((len(rows), len(VOTE_COLUMNS)), np.uint8)
-    for position, (fields, row) in enumerate(rows):
-        for column, text in enumerate(fields):
-            if not (text.strip().isascii() and text.strip().isdigit() and int(text) <= 255):
-                raise DataError(
-                    f"{path}, row {row}: {VOTE_COLUMNS[column]} has {text!r} votes, expected a "
-                    "count. Download the file again."
-                )
-            votes[position, column] = int(text)
-        if not votes[position].any():
-            raise DataError(
-                f"{path}, row {row}: all ten vote counts are zero, so the image has no label. "
-                "Remove the row from every file of the set, or download the file again."
-            )
-    return votes
+def _read_images(files: list[Path]) -> tuple[np.ndarray, list[str]]:
+    """(uint8 [N, 48, 48], each file that cannot be used with the reason: its image is black).
 
+    Raises:
+        DataError: these are more than a few.
+    """
+    images = np.zeros((len(files), SIDE, SIDE), np.uint8)
 
-def _read_images(files: list[Path]) -> np.ndarray:
-    from PIL import Image
-
-    def read(file: Path) -> np.ndarray:
+    def read(position: int) -> str | None:
+        name = f"{files[position].parent.name}/{files[position].name}"
         try:
-            with Image.open(file, formats=("PNG",)) as image:
-                size = image.size
-                if size == (SIDE, SIDE):
-                    return np.asarray(image.convert("L"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as cause:
-            raise DataError(
-                f"{file} cannot be decoded ({cause}). Write it again, or delete it: an image "
-                "without a file is left out and counted."
-            ) from cause
-        raise DataError(
-            f"{file} is {size[0]}x{size[1]} pixels, FERPlus images are {SIDE}x{SIDE}. Write the "
-            "folder again with Microsoft's generate_training_data.py."
-        )
+            image = decode_grey(files[position].read_bytes())
+        except OSError as cause:
+            return f"{name}: cannot be read ({cause.strerror})"
+        except CorruptImage as cause:
+            return f"{name}: {cause}"
+        if image.shape != (SIDE, SIDE):
+            size = f"{image.shape[1]} x {image.shape[0]} pixels"
+            return f"{name}: {size}, FERPlus images have {SIDE} x {SIDE}"
+        images[position] = image
+        return None
 
-    images = np.empty((len(files), SIDE, SIDE), np.uint8)
     with ThreadPoolExecutor() as pool:
-        results: Iterator[np.ndarray] = pool.map(read, files)
-        for position, image in enumerate(results):
-            images[position] = image
-    return images
-
-
-def _open_text(path: Path, hint: str) -> io.StringIO:
-    try:
-        # Decoded here, so that a damaged byte is reported as such and not halfway through.
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as cause:
-        raise DataError(f"{path} cannot be read ({cause.strerror}). {hint}.") from cause
-    except UnicodeDecodeError as cause:
-        raise DataError(f"{path} is not text (byte {cause.start}). {hint}.") from cause
-    return io.StringIO(text, newline="")
+        damaged = [reason for reason in pool.map(read, range(len(files))) if reason]
+    refuse_many_damaged(damaged, len(files), "images")
+    return images, damaged
 
 
 def _counts(reasons: dict[str, int]) -> dict[str, int]:

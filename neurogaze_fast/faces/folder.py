@@ -1,6 +1,6 @@
 """Image files in class folders.
 
-    DIR/train/{emotion}/*.jpg|jpeg|png
+    DIR/train/{emotion}/*.jpg       or .png, .webp, .bmp, .tif and so on
     DIR/valid/{emotion}/...     or val, validation
     DIR/test/{emotion}/...
 
@@ -19,7 +19,7 @@ from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.listed import (
-    EXTENSIONS,
+    NO_PICTURE,
     LeftOut,
     ListedFace,
     drawn_split,
@@ -27,6 +27,7 @@ from neurogaze_fast.faces.listed import (
     visible_folders,
 )
 from neurogaze_fast.faces.naming import ALIASES, emotion_named, names_no_emotion
+from neurogaze_fast.pictures import SUFFIXES
 
 SPLIT_FOLDERS = {
     "train": ("train",),
@@ -142,12 +143,11 @@ def _list_classes(
     files: list[tuple[str, str]] = []
     excluded: list[tuple[str, str]] = []
     unknown: list[str] = []
-    other = "no .jpg, .jpeg or .png file"
     for folder in os.scandir(root):
         if folder.name.startswith((".", "__")):  # what systems and archivers leave behind
             continue
         if not folder.is_dir():
-            excluded.append((folder.name, other))
+            excluded.append((folder.name, NO_PICTURE))
             continue
         emotion, reason = naming(folder.name), no_emotion(folder.name)
         if emotion is None and reason is None:
@@ -155,8 +155,8 @@ def _list_classes(
             continue
         for entry in os.scandir(folder):
             file = f"{folder.name}/{entry.name}"
-            if entry.name.startswith(".") or not entry.name.lower().endswith(EXTENSIONS):
-                excluded.append((file, other))
+            if entry.name.startswith(".") or not entry.name.lower().endswith(SUFFIXES):
+                excluded.append((file, NO_PICTURE))
             elif emotion is None:
                 excluded.append((file, str(reason)))
             else:
@@ -169,7 +169,7 @@ def _list_classes(
         )
     if not files:
         raise DataError(
-            f"{root} holds no .jpg, .jpeg or .png file in a folder named after an emotion. Fill "
-            "it, or remove it to do without that split."
+            f"{root} holds no picture ({', '.join(SUFFIXES)}) in a folder named after an emotion. "
+            "Fill it, or remove it to do without that split."
         )
     return sorted(files), excluded

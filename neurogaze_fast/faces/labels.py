@@ -8,12 +8,54 @@ from __future__ import annotations
 import numpy as np
 
 from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.errors import DataError
 
 VOTE_COLUMNS = (*EMOTIONS, "unknown", "NF")
 """Columns of a vote table, in the order of fer2013new.csv."""
 
 RULES = ("argmax", "majority", "votes", "shared")
 NUM_EMOTIONS = 8
+MAX_VOTES = 255
+_NAMED = 5
+"""Rows an error names."""
+
+
+def checked_votes(votes: np.ndarray, rows: np.ndarray, where: str) -> np.ndarray:
+    """uint8 [N, 10] of the votes of N rows, whatever type of numbers they came as.
+
+    Args:
+        rows: [N] numbers by which an error names the rows.
+        where: What the votes are of, for the error.
+
+    Raises:
+        DataError: another shape, or a vote that is no whole number from 0 to 255.
+    """
+    votes = np.asarray(votes)
+    wanted = (len(rows), len(VOTE_COLUMNS))
+    if votes.shape != wanted:
+        raise DataError(
+            f"{where} has votes of shape {list(votes.shape)} for {len(rows)} images, expected "
+            f"{list(wanted)}: a row for each image, and in it {', '.join(VOTE_COLUMNS)}."
+        )
+    if votes.dtype == np.uint8:
+        return votes
+    if votes.dtype.kind not in "uif":
+        raise DataError(f"{where} has votes of type {votes.dtype}, expected whole numbers.")
+    with np.errstate(invalid="ignore"):
+        fits = (votes >= 0) & (votes <= MAX_VOTES) & (votes == np.floor(votes))
+    wrong = np.flatnonzero(~fits.all(axis=1))
+    if len(wrong):
+        found = ", ".join(
+            f"row {rows[i]} ({VOTE_COLUMNS[column]} {votes[i, column]:g})"
+            for i in wrong[:_NAMED]
+            for column in np.flatnonzero(~fits[i])[:1]
+        )
+        raise DataError(
+            f"{where} has {len(wrong)} row(s) with votes that are no whole numbers from 0 to "
+            f"{MAX_VOTES}: {found}{' and others' if len(wrong) > _NAMED else ''}. Votes are counts "
+            "of raters: correct these rows, or take them out."
+        )
+    return votes.astype(np.uint8)
 
 
 def apply_rule(votes: np.ndarray, rule: str) -> tuple[np.ndarray, np.ndarray]:

@@ -16,12 +16,14 @@ import numpy as np
 
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.decode import CorruptImage, decode_grey, encode_grey, image_size
+from neurogaze_fast.faces.decode import encode_grey
 from neurogaze_fast.faces.encoded import EncodedSource, EncodedSplit
 from neurogaze_fast.faces.faceset import SPLITS
 from neurogaze_fast.faces.labels import VOTE_COLUMNS
+from neurogaze_fast.pictures import CorruptImage, decode_grey, picture_size
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+NO_PICTURE = "no picture by its name"
+"""Reason for which a file in a folder of images is left out."""
 RATERS = 10
 """Votes a single label gets, as if as many raters as FERPlus has were of one mind."""
 PROBED = 64
@@ -128,15 +130,15 @@ def _usual_side(source: EncodedSource, count: int) -> int:
     sizes: Counter[tuple[int, int]] = Counter()
     for position in range(count):
         try:
-            size = image_size(source.read(position))
+            size = picture_size(source.read(position))
         except OSError:
             continue  # named where it is wanted
         if size is not None:
             sizes[size] += 1
     if not sizes:
         raise DataError(
-            f"None of the first {count} files, such as {source.where(0)}, is a JPEG or PNG image. "
-            "Restore them."
+            f"None of the first {count} files, such as {source.where(0)}, can be read as a "
+            "picture. Restore them."
         )
     return max(sizes.most_common(1)[0][0])
 
@@ -176,23 +178,47 @@ class FileFinder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: dict[str, dict[str, str]] = {}
+        self._listed: dict[str, dict[str, str] | None] = {}
 
     def find(self, file: str) -> str | None:
         """`file` as it is spelt on the disk, or None where it is not there.
 
-        Accents may be composed in a table and decomposed on the disk (or the other way round).
+        Accents may be composed in a table and decomposed on the disk (or the other way round), and
+        the case may differ, as Windows lets it, where only one file is meant then.
         """
         path = PurePosixPath(file)
-        folder = str(path.parent)
+        if path.parent == path:
+            return None
+        folder: str | None = str(path.parent)
+        entries = self._entries(folder)
+        if entries is None:
+            folder = self.find(folder)
+            entries = self._entries(folder) if folder is not None else None
+        if entries is None:
+            return None
+        exact = unicodedata.normalize("NFC", path.name)
+        name = entries.get(exact) or entries.get(_any_case(exact))
+        return str(PurePosixPath(folder) / name) if name else None
+
+    def _entries(self, folder: str) -> dict[str, str] | None:
+        """Name, and name in any case, -> entry of a folder; None where there is no such folder."""
         if folder not in self._listed:
             try:
                 entries = os.listdir(self._root / folder)
             except OSError:
-                entries = []
-            self._listed[folder] = {unicodedata.normalize("NFC", name): name for name in entries}
-        name = self._listed[folder].get(unicodedata.normalize("NFC", path.name))
-        return None if name is None else str(path.parent / name)
+                self._listed[folder] = None
+                return None
+            found: dict[str, str] = {}
+            for entry in entries:
+                key = _any_case(unicodedata.normalize("NFC", entry))
+                found[key] = "" if key in found else entry  # two differ by case alone
+            found.update({unicodedata.normalize("NFC", entry): entry for entry in entries})
+            self._listed[folder] = found
+        return self._listed[folder]
+
+
+def _any_case(name: str) -> str:
+    return "\0" + name.casefold()  # no file's own name
 
 
 def affect_value(text: str, where: str) -> float:

@@ -11,7 +11,7 @@ from neurogaze_fast.faces.ckplus import is_ckplus, read_ckplus
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.ferplus import FOLDERS, read_ferplus
 from neurogaze_fast.faces.folder import has_split_folders, is_folder_set, read_folder
-from neurogaze_fast.faces.manifest import is_manifest, read_manifest
+from neurogaze_fast.faces.manifest import is_manifest, read_face_manifest
 from neurogaze_fast.faces.shards import is_shard_set, read_shards
 from neurogaze_fast.faces.synthetic import SYNTHETIC_MARKER, write_demo_faces
 
@@ -30,13 +30,17 @@ _WANTED = {
 _READERS = {
     "affectnet": read_affectnet,
     "ckplus": read_ckplus,
-    "manifest": read_manifest,
     "folder": read_folder,
 }
 
 
 def load_faces(
-    kind: str | None, data: Path | None, side: int | None = None, *, neutral_frames: bool = False
+    kind: str | None,
+    data: Path | None,
+    side: int | None = None,
+    *,
+    neutral_frames: bool = False,
+    on_conflict: str | None = None,
 ) -> FaceSet:
     """Read a face set; without `data`, draw the demo set once into the cache and read that.
 
@@ -46,11 +50,12 @@ def load_faces(
         side: Side that image files are brought to (FERPlus, the demo set and shards have their
             own).
         neutral_frames: Read the first frame of every CK+ sequence as neutral.
+        on_conflict: Of images that a manifest lists with different labels: ``drop`` or keep the
+            ``first``; without it such a manifest is refused.
 
     Raises:
-        ConfigError: a kind that needs --data without it, or neutral frames of another kind than
-            ckplus. DataError, ArtifactError: the set cannot
-            be read.
+        ConfigError: a kind that needs --data without it, or an option of another kind. DataError,
+            ArtifactError: the set cannot be read.
     """
     kind = kind or (recognised(data) if data else "demo")
     if kind != "demo" and data is None:
@@ -59,6 +64,10 @@ def load_faces(
         if kind != "ckplus":
             raise ConfigError(f"--neutral-frames is for --faces ckplus, not {kind}. Leave it out.")
         return read_ckplus(data, side, neutral_frames=True)
+    if kind == "manifest":
+        return read_face_manifest(data, side, on_conflict=on_conflict)
+    if on_conflict is not None:
+        raise ConfigError(f"--on-conflict is for --faces manifest, not {kind}. Leave it out.")
     if kind == "shards":
         return read_shards(data)
     if kind in _READERS:

@@ -15,7 +15,7 @@ from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import Batch, ResidentLoader
-from neurogaze_fast.faces.stream import Decoder, StreamLoader
+from neurogaze_fast.faces.stream import DecodedStream, Decoder
 
 SHARE = 0.5
 """Share of the free memory a resident set may take."""
@@ -101,7 +101,9 @@ class StreamedLoader:
         decoder: Decoder,
         say: Callable[[str], None],
     ) -> None:
-        self._stream = StreamLoader(images, order, device=device, decoder=decoder, console_line=say)
+        self._stream = DecodedStream(
+            images, order, device=device, decoder=decoder, console_line=say
+        )
         self._device = device
         self._index = torch.arange(order.local_batch, device=device)
         self.source = (images.side, images.side)
@@ -147,7 +149,7 @@ def _made_resident(
     say: Callable[[str], None],
 ) -> ResidentLoader:
     plan = _InOrder(len(images))
-    stream = StreamLoader(images, plan, device=device, decoder=decoder, console_line=say)
+    stream = DecodedStream(images, plan, device=device, decoder=decoder, console_line=say)
     store = torch.empty((len(images), images.side, images.side), dtype=torch.uint8, device=device)
     instead = torch.arange(len(images))
     for wanted, (pixels, rows) in zip(plan.parts, stream.epoch(0), strict=True):

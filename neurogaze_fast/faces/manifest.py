@@ -1,25 +1,25 @@
 """A table of image files: one csv, with the headers people use.
 
-    image_path | path | img | file | filepath | filename      below the csv's folder, or absolute
-    label_name | class_name | label_str                       an emotion's name
+    image_path | path | img | image | file | filepath | ...   below the csv's folder, or absolute
+    label_name | class_name | label_str | emotion | ...       an emotion's name
     label_id | label | cls | class | target | y               a number, or a name
     split | usage | subset      subject | person | id_subject      valence      arousal
 
-Headers in any case; the delimiter is a comma, a semicolon or a tab. Labels count by name. Numbers
-mean another emotion in every data set, so where there are only numbers, `class_map.json` beside the
-csv says what they mean. Where names and numbers disagree, the file is refused.
+Headers in any case; encoding, line ends and delimiter as spreadsheets write them (delimited.py).
+Labels count by name. Numbers mean another emotion in every data set, so where there are only
+numbers, `class_map.json` beside the csv says what they mean. Where names and numbers disagree, the
+file is refused; where one image has two labels, it is refused unless told what to keep.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurogaze_fast.delimited import DelimitedTable, read_delimited, read_header
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.faceset import FaceSet
@@ -35,17 +35,26 @@ from neurogaze_fast.faces.manifest_labels import read_labels
 from neurogaze_fast.faces.naming import split_named
 
 HEADERS = {
-    "path": ("image_path", "path", "img", "file", "filepath", "filename"),
-    "name": ("label_name", "class_name", "label_str"),
+    "path": (
+        *("image_path", "path", "img", "file", "filepath", "filename"),
+        *("image", "image_file", "image_name", "file_name"),
+    ),
+    "name": ("label_name", "class_name", "label_str", "emotion", "expression"),
     "id": ("label_id", "label", "cls", "class", "target", "y"),
     "split": ("split", "usage", "subset"),
     "subject": ("subject", "person", "id_subject"),
     "valence": ("valence",),
     "arousal": ("arousal",),
 }
+_KNOWN = frozenset(alias for aliases in HEADERS.values() for alias in aliases)
+ON_CONFLICT = ("drop", "first")
+"""What may be kept of an image whose rows contradict one another: no row, or the first."""
+_NAMED = 100
+"""Contradictions an error names."""
 MISSING_SHARE = 0.01
 """Files of a table that may be missing; more of them mean another folder than the table's."""
 _NO_LABEL = "no label"
+_CONTRADICTION = "different labels or splits"
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,15 @@ def is_manifest(data: Path) -> bool:
     if len(files) != 1 or files[0].suffix.lower() not in (".csv", ".tsv"):
         return False
     try:
-        with files[0].open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            columns = _columns(file.readline())[1]
-    except OSError:
+        columns = _columns(read_header(files[0], _KNOWN))
+    except DataError:
         return False
     return "path" in columns and bool(columns.keys() & {"name", "id"})
 
 
-def read_manifest(data: Path, side: int | None = None) -> FaceSet:
+def read_face_manifest(
+    data: Path, side: int | None = None, *, on_conflict: str | None = None
+) -> FaceSet:
     """Read the csv `data`, or the only csv in the folder `data`.
 
     Without a split column the splits are drawn: by the subject column where there is one, else
@@ -85,6 +95,8 @@ def read_manifest(data: Path, side: int | None = None) -> FaceSet:
     Args:
         side: Images are brought to side x side pixels; by default to the larger side of the size
             that most of the first images have.
+        on_conflict: What to do where rows give one image different labels or splits: ``drop`` all
+            of its rows, keep the ``first``, or refuse the file (None). Dropped rows are counted.
 
     Raises:
         DataError: no csv, or several; columns or labels that cannot be told; numbers without
@@ -95,7 +107,7 @@ def read_manifest(data: Path, side: int | None = None) -> FaceSet:
     left_out, kept = LeftOut(), []
     finder, root = FileFinder(path.parent), path.parent
     missing: list[_Row] = []
-    for row in _without_repeats(rows, path, left_out):
+    for row in _without_repeats(rows, path, on_conflict, left_out):
         found = row.file
         if os.path.isabs(row.file):
             found = row.file if os.path.exists(row.file) else None
@@ -151,42 +163,27 @@ def _the_csv(data: Path) -> Path:
     raise DataError(f"{data} {what}. Point --data at the csv file that lists the images.")
 
 
-def _columns(header: str) -> tuple[str, dict[str, int]]:
-    """(delimiter, column -> position) of a header line, by the delimiter that explains most."""
-    best: tuple[str, dict[str, int]] = (",", {})
-    for delimiter in (",", ";", "\t"):
-        fields = next(csv.reader([header.strip("\r\n")], delimiter=delimiter), [])
-        names = [name.strip().lower() for name in fields]
-        columns = {
-            column: names.index(next(alias for alias in aliases if alias in names))
-            for column, aliases in HEADERS.items()
-            if any(alias in names for alias in aliases)
-        }
-        if len(columns) > len(best[1]):
-            best = (delimiter, columns)
-    return best
+def _columns(table: DelimitedTable) -> dict[str, int]:
+    """Column -> position of those that are there."""
+    found = {column: table.column(*aliases) for column, aliases in HEADERS.items()}
+    return {column: at for column, at in found.items() if at is not None}
 
 
 def _read_rows(path: Path) -> tuple[list[_Row], dict[str, str], bool]:
     """(rows, label as found -> emotion, whether the splits are the table's own)."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as cause:
-        raise DataError(f"{path} cannot be read ({cause.strerror}).") from cause
-    except UnicodeDecodeError as cause:
-        raise DataError(
-            f"{path} is not UTF-8 text (byte {cause.start}). Save it as UTF-8 csv."
-        ) from cause
-    header = text.split("\n", 1)[0]
-    delimiter, columns = _columns(header)
+    found = read_delimited(path, _KNOWN)
+    columns = _columns(found)
     if "path" not in columns or not columns.keys() & {"name", "id"}:
         lacking = "path" if "path" not in columns else "id"
         wanted = HEADERS["path"] if lacking == "path" else HEADERS["name"] + HEADERS["id"]
         raise DataError(
             f"{path} has no column for the {'images' if lacking == 'path' else 'labels'}: its "
-            f"first line is {header.strip()[:200]!r}. Call the column one of {', '.join(wanted)}."
+            f"columns are {', '.join(found.header)[:200]!r}. Call the column one of "
+            f"{', '.join(wanted)}."
         )
-    table = list(_fields(text, delimiter, columns, path))
+    table = [
+        (row.number, {name: row.fields[at] for name, at in columns.items()}) for row in found.rows
+    ]
     if not table:
         raise DataError(f"{path} has a header but no row.")
     labels = read_labels(path, table)
@@ -204,8 +201,7 @@ def _read_rows(path: Path) -> tuple[list[_Row], dict[str, str], bool]:
             )
         pair = [
             affect_value(
-                # A decimal comma is what a spreadsheet writes together with semicolons.
-                fields.get(name, "").replace(",", "." if delimiter == ";" else ","),
+                fields.get(name, "").replace(",", "." if found.decimal_comma else ","),
                 f"{where}: {name}",
             )
             for name in ("valence", "arousal")
@@ -213,26 +209,6 @@ def _read_rows(path: Path) -> tuple[list[_Row], dict[str, str], bool]:
         rows.append(_Row(number, file, label, emotion, split, subject, (pair[0], pair[1])))
     mapping = {label: emotion for label, emotion in sorted(set(labels), key=str) if emotion}
     return rows, mapping, official
-
-
-def _fields(
-    text: str, delimiter: str, columns: dict[str, int], path: Path
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """(row, column -> text) of every row that is not empty."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        width = len(next(reader))
-        for number, fields in enumerate(reader, start=1):
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) != width:
-                raise DataError(
-                    f"{path}, row {number}: found {len(fields)} fields, the header has {width}. "
-                    "Put fields that hold the delimiter in quotation marks, or mend the line."
-                )
-            yield number, {name: fields[at].strip() for name, at in columns.items()}
-    except csv.Error as cause:
-        raise DataError(f"{path}, line {reader.line_num}: {cause}. Mend the line.") from cause
 
 
 def _below(file: str, root: Path, where: str) -> str:
@@ -253,21 +229,46 @@ def _below(file: str, root: Path, where: str) -> str:
     return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else path
 
 
-def _without_repeats(rows: list[_Row], path: Path, left_out: LeftOut) -> Iterator[_Row]:
-    """The first row of each file; a repeat that says something else is an error."""
-    first: dict[str, _Row] = {}
+def _without_repeats(
+    rows: list[_Row], path: Path, on_conflict: str | None, left_out: LeftOut
+) -> Iterator[_Row]:
+    """The first row of each file; `on_conflict` says what of those that contradict another.
+
+    Raises:
+        DataError: rows contradict one another, and nothing says what to do; names them all.
+    """
+    by_file: dict[str, list[_Row]] = {}
     for row in rows:
-        other = first.setdefault(row.file, row)
-        if other is row:
+        by_file.setdefault(row.file, []).append(row)
+    conflicts = {file: words for file, same in by_file.items() if (words := _conflict(same))}
+    if conflicts and on_conflict is None:
+        named = "; ".join(f"{file}: {words}" for file, words in list(conflicts.items())[:_NAMED])
+        more = f"; and {len(conflicts) - _NAMED} others" if len(conflicts) > _NAMED else ""
+        raise DataError(
+            f"{path} lists {len(conflicts)} image(s) more than once with different labels or "
+            f"splits: {named}{more}. Keep one row of each, or give --on-conflict drop to leave out "
+            "all rows of these images, or --on-conflict first to keep the first row of each."
+        )
+    for row in rows:
+        same = by_file[row.file]
+        if row.file in conflicts and (on_conflict == "drop" or row is not same[0]):
+            left_out.add(row.split, f"listed with {_CONTRADICTION}")
+        elif row is not same[0]:
+            left_out.add(row.split, "listed twice")
+        else:
             yield row
-            continue
-        for what, here, there in (
-            ("labels", row.emotion or row.label, other.emotion or other.label),
-            ("splits", row.split, other.split),
-        ):
-            if here != there:
-                raise DataError(
-                    f"{path} lists {row.file} twice with different {what}: {there} in row "
-                    f"{other.number}, {here} in row {row.number}. Keep one of the rows."
-                )
-        left_out.add(row.split, "listed twice")
+
+
+def _conflict(same: list[_Row]) -> str:
+    """How the rows of one file differ, or nothing."""
+    for what, found in (
+        ("labels", [row.emotion or row.label for row in same]),
+        ("splits", [row.split for row in same]),
+    ):
+        if len(set(found)) > 1:
+            each = ", ".join(
+                f"{value or 'none'} in row {row.number}"
+                for value, row in zip(found, same, strict=True)
+            )
+            return f"different {what}, {each}"
+    return ""

@@ -90,8 +90,9 @@ def read_shards(folder: Path, *, verify: bool = True) -> FaceSet:
             left_out=index["left_out"],
             official_split=index["official_split"],
             mapping=index["mapping"],
+            notes=list(index.get("notes", [])),
         )
-    except (KeyError, TypeError, AttributeError) as cause:
+    except (LookupError, TypeError, AttributeError, ValueError) as cause:
         raise ArtifactError(
             f"{folder / INDEX_FILE} was written by another program ({cause!r} is wrong). Make the "
             "shards again."
@@ -148,9 +149,10 @@ def _open_split(folder: Path, name: str, entry: dict[str, Any], verify: bool) ->
         with np.load(io.BytesIO(raw), allow_pickle=False) as table:
             columns = {column: table[column] for column in COLUMNS}
             affect = table[AFFECT] if AFFECT in table.files else None
-    except (ValueError, OSError, zipfile.BadZipFile) as cause:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as cause:
         raise ArtifactError(f"{table_path} is no table of images ({cause}).") from cause
     count = len(columns["rows"])
+    _check_columns(table_path, columns, [shard["bytes"] for shard in entry["shards"]])
     return EncodedSplit(
         name=name,
         votes=columns["votes"],
@@ -163,6 +165,28 @@ def _open_split(folder: Path, name: str, entry: dict[str, Any], verify: bool) ->
         known_hashes=columns["hashes"].view("V16").reshape(count),
         valence_arousal=affect,
     )
+
+
+def _check_columns(path: Path, columns: dict[str, np.ndarray], sizes: list[int]) -> None:
+    """Refuse a table whose columns do not describe images that lie in its shards."""
+    count = len(columns["rows"])
+    for name, array in columns.items():
+        kind = "U" if name == "names" else "u" if name in ("votes", "hashes") else "i"
+        shape = (count, *{"votes": (10,), "hashes": (16,)}.get(name, ()))
+        if array.shape != shape or array.dtype.kind != kind:
+            raise ArtifactError(
+                f"{path} has a column {name} of {array.dtype} {list(array.shape)} for {count} "
+                f"images, expected {list(shape)}. Make the shards again."
+            )
+    shards, offsets, lengths = (columns[name] for name in COLUMNS[:3])
+    inside = (shards >= 0) & (shards < len(sizes)) & (offsets >= 0) & (lengths >= 0)
+    ends = np.array([*sizes, 0])[np.where(inside, shards, len(sizes))]
+    outside = np.flatnonzero(~inside | (lengths > ends - offsets))
+    if len(outside):
+        raise ArtifactError(
+            f"{path} places {len(outside)} images outside their shards, such as that of row "
+            f"{columns['rows'][outside[0]]}. Make the shards again."
+        )
 
 
 def _inside(folder: Path, name: str) -> Path:

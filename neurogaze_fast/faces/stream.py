@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.decode import CorruptImage
-from neurogaze_fast.faces.encoded import EncodedSplit
+from neurogaze_fast.faces.encoded import EncodedSplit, refuse_many_damaged
+from neurogaze_fast.pictures import CorruptImage
 
-BAD_SHARE = 0.001
-"""Share of the rows that may turn out to be damaged (one always may)."""
 STUCK = 8
 """Batches in a row a decoder may refuse although no image of theirs is damaged."""
 
@@ -55,7 +53,7 @@ class Order(Protocol):
         """int64 [b] on the CPU."""
 
 
-class StreamLoader:
+class DecodedStream:
     """Epochs of decoded batches in a given order.
 
     Rows found damaged are named once, kept in :attr:`bad`, and from then on replaced by the next
@@ -83,7 +81,8 @@ class StreamLoader:
         `start` on; `rows` are those really shown.
 
         Raises:
-            DataError: more rows are damaged than :data:`BAD_SHARE` allows, or the decoder refuses
+            DataError: more rows are damaged than may be (see
+                :func:`~neurogaze_fast.faces.encoded.refuse_many_damaged`), or the decoder refuses
                 one batch after another for no visible reason.
         """
         stuck = 0
@@ -157,13 +156,8 @@ class StreamLoader:
         faces = self._faces
         self.bad[row] = reason
         self._say(f"Left out {faces.describe(row)}: {reason}. Another image takes its place.")
-        if len(self.bad) > max(1, BAD_SHARE * len(faces)) or len(self.bad) == len(faces):
-            named = "; ".join(
-                f"{faces.describe(r)}: {why}" for r, why in list(self.bad.items())[:3]
-            )
-            raise DataError(
-                f"{len(self.bad)} of the {len(faces)} training images read so far cannot be used: "
-                f"{named}. Up to {BAD_SHARE:.1%} would be left out; more means that something "
-                "happened to the set: restore it, or leave out what is damaged with `python -m "
-                "neurogaze_fast.prepare shards`."
-            )
+        refuse_many_damaged(
+            [f"{faces.describe(r)}: {why}" for r, why in self.bad.items()],
+            len(faces),
+            "training images read so far",
+        )

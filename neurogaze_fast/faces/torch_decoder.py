@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from neurogaze_fast.faces.decode import CorruptImage
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.stream import DecodeFailed
+from neurogaze_fast.pictures import CorruptImage
 
 PREFETCH = 4
 """Batches each worker prepares ahead."""

@@ -26,10 +26,11 @@ from neurogaze_fast.artifacts import (
     sha256_file,
 )
 from neurogaze_fast.errors import DataError, OutputExistsError
-from neurogaze_fast.faces.decode import CorruptImage, decode_grey, encode_grey, image_size
+from neurogaze_fast.faces.decode import encode_grey, plausible
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceRows, FaceSet, hash_image
 from neurogaze_fast.faces.shards import AFFECT, COLUMNS, INDEX_FILE, KIND, VERSION
+from neurogaze_fast.pictures import CorruptImage, decode_grey, picture_size
 
 SHARD_BYTES = 256 * 10**6
 _BLOCK = 512
@@ -57,9 +58,10 @@ def write_shards(
 ) -> dict[str, Any]:
     """Write `faces` into the new folder `out`; return its index.
 
-    Sets in memory become PNG. Encoded images keep their bytes, unless they have to be resized:
-    then a JPEG becomes a grey JPEG of quality 95 and a PNG a grey PNG. Every image is decoded once;
-    those that cannot be are left out, counted under ``left_out`` and named under ``damaged``.
+    Sets in memory become PNG. JPEGs and usual PNGs keep their bytes, unless they have to be
+    resized: then a JPEG becomes a grey JPEG of quality 95. All else becomes grey PNGs. Every image
+    is decoded once; those that cannot be are left out, counted under ``left_out`` and named under
+    ``damaged``.
     The same set gives the same bytes. `out` is complete or absent: it is written beside its place
     and moved there in one step.
 
@@ -137,6 +139,7 @@ def _write_splits(
         "splits": splits,
         "left_out": left_out,
         "damaged": damaged,
+        **({"notes": faces.notes} if faces.notes else {}),
     }
 
 
@@ -231,7 +234,8 @@ def _prepare(data: bytes, side: int) -> _Image:
     if not grey.any():
         raise CorruptImage("all-zero image")
     jpeg = data.startswith(b"\xff\xd8")
-    if image_size(data) != (side, side):
+    usual = jpeg or plausible(np.frombuffer(data, np.uint8))
+    if picture_size(data) != (side, side) or not usual:
         data = encode_grey(grey, "JPEG" if jpeg else "PNG")
         grey = decode_grey(data, side)
     return _Image(data, "jpg" if jpeg else "png", hash_image(grey))
@@ -248,7 +252,7 @@ def _common_side(faces: FaceSet) -> int:
 
         def header(row: int, split: EncodedSplit = split) -> tuple[int, int] | None:
             try:
-                return image_size(split.read(row))
+                return picture_size(split.read(row))
             except OSError:
                 return None  # counted where it is decoded
 

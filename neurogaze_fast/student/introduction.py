@@ -40,6 +40,8 @@ def introduce(run: TrainingRun, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for note in facts["data"].get("notes", []):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     if facts["synthetic"]:
         console.print(
             "[yellow]These are synthetic demo faces: the scores say nothing about people.[/]"

@@ -62,7 +62,8 @@ def training_rows(
     if config.variant != "b0":
         teacher = crowd_logits(votes)  # a run that looks at the student's view gives its own later
         if config.kd_teacher != (VOTES,) and config.kd_view == "plain":
-            pixels = images.images if encoded else images
+            # A damaged image is black here; whatever the loader shows instead has its own answer.
+            pixels = images.decoded[0] if encoded else images
             teacher = KdTeacher.load(config.kd_teacher, device).logits_of_set(pixels, device)
     cells = None
     if emotion_cells is not None:

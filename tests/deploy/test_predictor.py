@@ -7,8 +7,9 @@ from PIL import Image
 from neurogaze_fast.deploy.predictor import Prediction, Predictor, prepare_face
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.errors import ConfigError, DataError
-from neurogaze_fast.faces.decode import decode_grey, encode_grey
+from neurogaze_fast.faces.decode import encode_grey
 from neurogaze_fast.faces.synthetic import draw_faces
+from neurogaze_fast.pictures import decode_grey
 from tests.deploy.small_model import SIZE, colour_faces
 
 
@@ -116,7 +117,7 @@ def test_the_wrong_one_of_many_is_named(predictor, grey, tmp_path):
     with pytest.raises(DataError, match=r"absent\.png cannot be read"):
         predictor.predict(tmp_path / "absent.png")
     (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(DataError, match=r"text\.png is no usable JPEG or PNG image"):
+    with pytest.raises(DataError, match=r"text\.png is no usable picture"):
         predictor.predict([tmp_path / "text.png"])
     with pytest.raises(ConfigError, match="batch of 0"):
         Predictor(tmp_path, batch=0)

@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 
 from neurogaze_fast import evaluate as evaluate_command
+from neurogaze_fast.artifacts import sha256_bytes
 from neurogaze_fast.emotions import EMOTIONS
-from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
+from neurogaze_fast.errors import ArtifactError, ConfigError, DataError, OutputExistsError
 from neurogaze_fast.evaluation import evaluate_set, run_record
 from neurogaze_fast.evaluation.config import EvaluateConfig
-from neurogaze_fast.evaluation.training_images import TrainingImages, hashed, save_training_images
+from neurogaze_fast.evaluation.training_images import TrainingImages, save_training_images
 from neurogaze_fast.faces.faceset import FaceSet, FaceSplit
+from tests.faces.encoded_sets import folder_split
 from tests.helpers import write_set
 
 FILES = {
@@ -134,20 +136,47 @@ def test_a_set_without_official_split_and_with_missing_classes(
     assert metrics["test"]["valence_arousal"] is None
 
 
-def test_bytes_are_not_compared_with_pixels(finished, no_pictures, tmp_path):
-    for name, emotion in (("a", "happiness"), ("b", "anger"), ("c", "anger")):
-        folder = tmp_path / "data" / "valid" / emotion
+def test_training_images_are_found_among_files_of_any_kind_and_damaged_ones_are_left_out(
+    finished, no_pictures, drawn, tmp_path, capsys
+):
+    trained = drawn[0]
+    for name, image, options in (
+        ("a.png", trained[3], {}), ("b.jpg", trained[5], {"format": "WEBP", "lossless": True}),
+        ("c.bmp", trained[7], {}), ("d.png", trained[9].astype(np.uint16) * 257, {}),
+        ("e.png", 255 - trained[3], {}), ("f.png", 255 - trained[5], {}),
+    ):  # fmt: skip
+        folder = tmp_path / "data" / "valid" / ("happiness" if name < "d" else "anger")
         folder.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(ord(name)).integers(0, 256, (48, 48), np.uint8)
-        Image.fromarray(noise).save(folder / f"{name}.png")
+        Image.fromarray(image).save(folder / name, **options)
+    (folder / "z.jpg").write_text("<html>Access denied</html>")
     options = {"data": tmp_path / "data", "faces": "folder", "split": "valid"}
-    scores = evaluated(finished, tmp_path / "out", **options)["valid"]
-    assert scores["duplicates"]["known"] is False
-    assert (
-        "not comparable: of the training images the pixels were hashed"
-        in (scores["duplicates"]["why"])
-    )
-    assert scores["without_duplicates"] is None
+    metrics = evaluated(finished, tmp_path / "out", **options)
+    assert metrics["valid"]["n"] == 6
+    assert metrics["valid"]["duplicates"] == {"known": True, "n": 4}
+    assert metrics["data"]["left_out"] == {"valid": {"damaged image": 1}}
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 rows of valid were left out: damaged image" in printed
+    assert "anger/z.jpg: no picture that can be read: it is an HTML page" in printed
+    for number in range(2):
+        (folder / f"y{number}.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"3 of the 9 valid images cannot be used"):
+        evaluated(finished, tmp_path / "many", **options)
+
+
+def test_files_hashed_by_their_bytes_in_an_older_run_are_compared_with_files_alone(tmp_path):
+    files = folder_split(tmp_path / "set", 4)
+    save_training_images(tmp_path, files)
+    np.save(tmp_path / "training_images.npy", files.content_hashes[1:])  # as they once did
+    data = (tmp_path / "training_images.npy").read_bytes()
+    older = {"of": "bytes", "n": 3, "sha256": sha256_bytes(data)}
+    kept = TrainingImages.load(tmp_path, older)
+    found, counted = kept.among(files, np.array([0, 1, 3]))
+    assert found.tolist() == [False, True, True]
+    assert counted == {"known": True, "n": 2}
+    found, counted = kept.among(split_of("valid", [1, 2]), np.array([0, 1]))
+    assert not found.any()
+    assert counted["known"] is False
+    assert "of the training images the bytes were hashed, of this set the pixels" in counted["why"]
 
 
 def test_a_run_of_an_older_version_is_scored_and_says_what_it_lacks(
@@ -182,6 +211,7 @@ def test_metrics_of_another_model_are_not_used(copied):
 def test_training_images_that_were_altered_or_lost_are_refused(tmp_path):
     part = split_of("train", [1, 2])
     recorded = save_training_images(tmp_path, part)
+    assert recorded["of"] == "pixels"
     kept = TrainingImages.load(tmp_path, recorded)
     assert kept == TrainingImages.of_split(part)
     other = split_of("valid", [1, 2, 3], seed=9)
@@ -189,7 +219,6 @@ def test_training_images_that_were_altered_or_lost_are_refused(tmp_path):
     found, counted = kept.among(other, np.array([0, 1]))
     assert found.tolist() == [False, True]
     assert counted == {"known": True, "n": 1}
-    assert hashed(part) == "pixels"
     path = tmp_path / "training_images.npy"
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ArtifactError, match="its hash differs"):

@@ -181,7 +181,7 @@ def test_npy_tree_holds_strings_or_numbers(tmp_path, kind):
     assert faces.left_out == {
         "train": {},
         "valid": {
-            "no .jpg, .jpeg or .png file": 1,
+            "no picture by its name": 1,
             "image without annotation": 1,
             "annotation without image": 1,
             "labelled none (8)": 1,

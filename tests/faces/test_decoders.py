@@ -167,7 +167,7 @@ DAMAGE = {
     "empty": lambda data: b"",
     "text": lambda data: b"this is no image\n" * 20,
     "wrong magic": lambda data: b"\xff\xd8\xff\xe0" + data[4:40],
-    "another format": lambda data: encode(pixels(1), "BMP"),  # DALI would take it
+    "another format": lambda data: encode(pixels(1), "JPEG2000"),  # DALI would take it
     "deleted": None,
 }
 

@@ -1,6 +1,7 @@
 """Encoded images to grey pixels, and the split that holds them."""
 
 import hashlib
+import os
 import pickle
 import struct
 import zlib
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.decode import MAX_PIXELS, CorruptImage, decode_grey, image_size, plausible
+from neurogaze_fast.faces.decode import plausible
 from neurogaze_fast.faces.faceset import FaceSet, FaceSplit, hash_image
-from tests.faces.encoded_sets import SIDE, encode, file_of, folder_split, pixels
+from neurogaze_fast.faces.folder import read_folder
+from neurogaze_fast.pictures import MAX_PIXELS, CorruptImage, decode_grey, picture_size
+from tests.faces.encoded_sets import SIDE, encode, file_of, folder_split, memory_split, pixels
 
 GREY, COLOUR = pixels(1), pixels(2, channels=3)
 JPEG = encode(pixels(3, 64), "JPEG", quality=90)
@@ -91,18 +94,13 @@ def test_halving_is_a_weighted_mean_with_antialiasing():
 
 def test_other_proportions_are_stretched():
     wide = np.repeat(GREY, 3, axis=1)
-    assert image_size(encode(wide)) == (96, 32)
+    assert picture_size(encode(wide)) == (96, 32)
     assert decode_grey(encode(wide), SIDE).shape == (SIDE, SIDE)
     assert decode_grey(encode(wide), None).shape == (32, 96)
 
 
-OTHERS = [encode(GREY, kind) for kind in ("GIF", "BMP", "TIFF", "WEBP")]
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"\xff", b"some text", b"\xff\xd8\xff\xe0" + b"x" * 99, *OTHERS]
-)
-def test_what_is_no_jpeg_or_png_is_refused(data):
+@pytest.mark.parametrize("data", [b"", b"\xff", b"some text", b"\xff\xd8\xff\xe0" + b"x" * 99])
+def test_what_is_no_picture_is_refused(data):
     assert not plausible(as_uint8(data))
     with pytest.raises(CorruptImage, match=r"\w"):
         decode_grey(data, SIDE)
@@ -168,6 +166,22 @@ def test_whole_images_are_plausible(data):
     assert plausible(as_uint8(data))
 
 
+UNUSUAL = {
+    "16 bits": encode(GREY.astype(np.uint16) * 257),
+    "palette": encode(Image.fromarray(COLOUR).quantize(64)),
+    "transparency": encode(Image.fromarray(GREY).convert("LA")),
+    "turned PNG": encode(GREY, exif=rotated()),
+    "CMYK": encode(Image.fromarray(COLOUR).convert("CMYK"), "JPEG"),
+    **{kind: encode(GREY, kind) for kind in ("GIF", "BMP", "TIFF", "WEBP")},
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_images_are_read_but_never_given_to_other_decoders_as_they_are(kind):
+    assert not plausible(as_uint8(UNUSUAL[kind]))
+    assert decode_grey(UNUSUAL[kind], SIDE).shape == (SIDE, SIDE)
+
+
 def test_a_split_reads_decodes_and_picks_rows(tmp_path):
     split = folder_split(tmp_path, 6)
     assert len(split) == 6
@@ -188,11 +202,97 @@ def test_a_damaged_image_is_named_where_all_are_decoded(tmp_path):
     with pytest.raises(DataError) as error:
         _ = split.images
     assert str(file_of(split, 2)) in str(error.value)
-    assert "no JPEG or PNG" in str(error.value)
+    assert "no picture that can be read" in str(error.value)
     file_of(split, 2).unlink()
     with pytest.raises(CorruptImage, match="No such file"):
         split.decode(2)
     assert len(set(split.pixel_hashes.tolist())) == 4
+
+
+def test_a_few_damaged_images_are_left_out_counted_and_named(tmp_path):
+    split = folder_split(tmp_path, 5)
+    file_of(split, 2).write_bytes(b"no image")
+    faces = FaceSet({"train": split}, "x", "folder", False)
+    part = faces.usable("train")
+    assert part.names.tolist() == np.delete(split.names, 2).tolist()
+    np.testing.assert_array_equal(part.images[2], split.decode(3))
+    assert part is faces.usable("train")
+    assert faces.provenance()["left_out"] == {"train": {"damaged image": 1}}
+    (note,) = faces.provenance()["notes"]
+    assert note.startswith(
+        f"Left out 1 of the 5 train images, which cannot be used: {split.names[2]}"
+    )
+    file_of(split, 0).unlink()  # two of five are more than an accident
+    with pytest.raises(DataError, match=r"2 of the 5 train images cannot be used: .*No such file"):
+        FaceSet({"train": folder_like(split)}, "x", "folder", False).usable("train")
+
+
+def folder_like(split):
+    """The same rows, with nothing decoded yet."""
+    return split.subset(np.arange(len(split)))
+
+
+def test_pixels_are_found_again_in_whatever_kind_of_file(tmp_path):
+    image = pixels(7, 48)
+    kinds = {"a.png": encode(image), "b.webp": encode(image, "WEBP", lossless=True),
+             "c.bmp": encode(image, "BMP"), "d.png": encode(image.astype(np.uint16) * 257),
+             "e.jpg": encode(image, "TIFF"), "f.gif": encode(image, "GIF"),
+             "g.png": encode(pixels(8, 48))}  # fmt: skip
+    folder = tmp_path / "train" / "fear"
+    folder.mkdir(parents=True)
+    for name, data in kinds.items():
+        (folder / name).write_bytes(data)
+    split = read_folder(tmp_path, side=32)["train"]  # another side changes nothing
+    memory = FaceSplit("train", image[None], split.votes[:1], split.names[:1], split.rows[:1])
+    found = split.pixel_hashes == memory.pixel_hashes[0]
+    assert found.tolist() == [True] * 6 + [False]
+
+
+def test_names_need_not_be_unicode(tmp_path):
+    folder = tmp_path / "train" / "fear"
+    folder.mkdir(parents=True)
+    with open(os.path.join(os.fsencode(folder), b"caf\xe9.png"), "wb") as file:
+        file.write(encode(GREY))
+    assert len(read_folder(tmp_path).sha256) == 64
+
+
+COLUMNS = {
+    "nan": ("votes", lambda v: np.where(np.eye(3, 10) > 0, np.nan, 1.0), "row 1 .neutral nan"),
+    "infinite": ("votes", lambda v: np.where(v > 9, np.inf, 1.0), "3 row.s. with votes.*inf"),
+    "negative": ("votes", lambda v: v.astype(np.int64) - 1, "row 1 .happiness -1"),
+    "huge": ("votes", lambda v: v.astype(np.int64) * 10**6, "row 1 .neutral 1e"),
+    "fractions": ("votes", lambda v: v / 4, "row 1 .neutral 2.5"),
+    "short": ("votes", lambda v: v[:2], r"shape \[2, 10\] for 3 images"),
+    "narrow": ("votes", lambda v: v[:, :8], r"shape \[3, 8\] for 3 images"),
+    "text": ("votes", lambda v: v.astype(str), "votes of type"),
+    "names": ("names", lambda v: v[:2], "2 names for 3 rows"),
+    "images": ("images", lambda v: v[:2], "2 images for 3 rows"),
+    "affect": ("valence_arousal", lambda v: np.full((3, 2), 5.0), r"such as row 1 \(\[5.0, 5.0"),
+    "few affect": ("valence_arousal", lambda v: np.zeros((2, 2)), r"shape \[2, 2\]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_columns_that_are_no_votes_or_do_not_fit_are_refused(case):
+    column, change, message = COLUMNS[case]
+    good = {"images": np.stack([pixels(i) for i in range(3)]),
+            "votes": np.eye(3, 10, dtype=np.uint8) * 10, "names": np.array(["a", "b", "c"]),
+            "rows": np.array([1, 2, 3]), "valence_arousal": None}  # fmt: skip
+    FaceSplit("train", **good)
+    with pytest.raises(DataError, match=message):
+        FaceSplit("train", **{**good, column: change(good[column])})
+    if column != "images":
+        split = memory_split([encode(GREY)] * 3)
+        changed = change(split.votes if column == "votes" else getattr(split, column))
+        with pytest.raises(DataError, match=message):
+            replace(split, **{column: changed})
+
+
+def test_whole_numbers_of_any_type_are_votes():
+    votes = np.eye(2, 10) * 10
+    split = replace(memory_split([encode(GREY)] * 2), votes=votes)
+    assert split.votes.dtype == np.uint8
+    np.testing.assert_array_equal(split.votes, votes)
 
 
 def test_the_sets_hash_needs_no_decoding_and_notices_every_change(tmp_path, monkeypatch):

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from neurogaze_fast.errors import DataError
-from neurogaze_fast.faces.ferplus import FOLDERS, VOTE_COLUMNS, read_ferplus, read_votes
+from neurogaze_fast.faces.ferplus import FOLDERS, read_ferplus
+from neurogaze_fast.faces.ferplus_votes import read_votes
+from neurogaze_fast.faces.labels import VOTE_COLUMNS
 from tests.helpers import write_set
 
 
@@ -132,6 +134,9 @@ def test_missing_vote_column_is_named(csv_set):
         ("Training,fer0000001.png,4,0,0,1,3,x,0,0,0,0", "row 2: disgust has 'x' votes"),
         ("Training,fer0000001.png,4,0,0,1,3,-2,0,0,0,0", "row 2: disgust has '-2' votes"),
         ("Training,fer0000001.png,4,0,0,1,3,300,0,0,0,0", "row 2: disgust has '300' votes"),
+        (f"Training,fer0000001.png,4,0,0,1,3,{'9' * 5000},0,0,0,0", "row 2: disgust has '9999"),
+        ("Training,fer0000001.png,4,0,0,1,3,nan,0,0,0,0", "row 2: disgust has 'nan' votes"),
+        ("Training,fer0000001.png,4,0,0,1,3,inf,0,0,0,0", "row 2: disgust has 'inf' votes"),
         ("Training,fer0000001.png,0,0,0,0,0,0,0,0,0,0", "row 2: all ten vote counts are zero"),
         ("Testing,fer0000001.png,4,0,0,1,3,2,0,0,0,0", "row 2: Usage is 'Testing'"),
     ],
@@ -255,19 +260,69 @@ def test_folder_whose_images_the_votes_do_not_name_is_refused(drawn, csv_set, tm
         read_ferplus(folder)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "not an image", "wrong size"])
-def test_damaged_png_is_named(drawn, tmp_path, damage):
-    names = [f"fer{i:07d}.png" for i in range(120)]
-    folder = write_png_layout(tmp_path, *drawn, names)
-    file = folder / "FER2013Valid" / names[100]
+def damage_png(file, damage):
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-200])
     elif damage == "not an image":
         file.write_bytes(b"GIF89a")
     else:
         Image.fromarray(np.zeros((64, 48), np.uint8)).save(file)
-    with pytest.raises(DataError, match=names[100]):
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not an image", "wrong size"])
+def test_a_damaged_png_is_left_out_and_named_and_many_are_refused(drawn, tmp_path, damage):
+    names = [f"fer{i:07d}.png" for i in range(120)]
+    folder = write_png_layout(tmp_path, *drawn, names)
+    damage_png(folder / "FER2013Valid" / names[100], damage)
+    faces = read_ferplus(folder)
+    assert faces.left_out == {"train": {}, "valid": {"damaged image": 1}}
+    assert len(faces["valid"]) == 39
+    assert names[100] not in faces["valid"].names
+    assert any(f"FER2013Valid/{names[100]}: " in note for note in faces.notes)
+    damage_png(folder / "FER2013Valid" / names[101], damage)
+    with pytest.raises(DataError, match=f"2 of the 40 images cannot be used: .*{names[100]}"):
         read_ferplus(folder)
+
+
+def test_every_kind_of_png_gives_the_same_pixels(drawn, tmp_path):
+    images, votes, usage = drawn
+    names = [f"fer{i:07d}.png" for i in range(120)]
+    folder = write_png_layout(tmp_path, images, votes, usage, names)
+    train = folder / "FER2013Train"
+    Image.fromarray(images[0].astype(np.uint16) * 257).save(train / names[0])
+    Image.fromarray(images[1]).convert("LA").save(train / names[1])
+    Image.fromarray(images[2]).convert("P").save(train / names[2])
+    Image.fromarray(images[3]).save(train / names[3], format="WEBP", lossless=True)
+    np.testing.assert_array_equal(read_ferplus(folder)["train"].images, images[:80])
+
+
+@pytest.mark.parametrize("place", ["beside", "above"])
+def test_where_the_two_votes_files_disagree_the_published_one_wins_and_it_is_said(
+    drawn, tmp_path, place
+):
+    images, votes, usage = drawn
+    names = [f"fer{i:07d}.png" for i in range(120)]
+    other = votes.copy()
+    other[[3, 7, 100]] = np.roll(votes[[3, 7, 100]], 1, axis=1)
+    folder = write_png_layout(tmp_path / "data", images, other, usage, names)
+    alone = read_ferplus(folder)
+    np.testing.assert_array_equal(alone["train"].votes, other[:80])
+    (note,) = alone.notes
+    assert note.startswith("The votes are those of label.csv in FER2013Train, FER2013Valid.")
+    write_set(tmp_path / "csv", images, votes, usage, names)
+    shutil.copy(tmp_path / "csv" / "fer2013new.csv", folder if place == "beside" else tmp_path)
+    faces = read_ferplus(folder)
+    assert faces.sha256 == read_ferplus(tmp_path / "csv").sha256
+    train, valid = faces.provenance()["notes"]
+    assert f"give 2 of the images different votes, such as {names[3]}, {names[7]}" in train
+    assert f"give 1 of the images different votes, such as {names[100]}" in valid
+    assert "FER2013Valid" in valid
+
+
+def test_votes_files_that_agree_need_no_note(drawn, csv_set, names, tmp_path):
+    folder = write_png_layout(tmp_path / "png", *drawn, names)
+    shutil.copy(csv_set / "fer2013new.csv", folder)
+    assert read_ferplus(folder).notes == []
 
 
 def test_label_csv_with_a_short_row_names_it(drawn, tmp_path):

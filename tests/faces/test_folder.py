@@ -8,11 +8,11 @@ import pytest
 from neurogaze_fast.config import Faces
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, DataError
-from neurogaze_fast.faces.decode import decode_grey
 from neurogaze_fast.faces.folder import read_folder
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.load import load_faces, recognised
 from neurogaze_fast.faces.naming import ALIASES, emotion_named
+from neurogaze_fast.pictures import decode_grey
 from tests.faces.encoded_sets import SIDE, encode, pixels, write_folder
 
 
@@ -73,7 +73,7 @@ def test_other_files_are_counted_and_what_systems_leave_is_not(tmp_path):
     (tmp_path / "train" / "labels.csv").write_text("x")
     faces = read_folder(tmp_path)
     assert faces["train"].names.tolist() == ["fear/B.JPEG", "fear/a.Png"]
-    assert faces.left_out == {"train": {"no .jpg, .jpeg or .png file": 2}}
+    assert faces.left_out == {"train": {"no picture by its name": 2}}
 
 
 def test_the_side_is_that_of_most_images_or_the_one_asked_for(tmp_path):
@@ -99,7 +99,7 @@ def test_what_is_no_folder_set_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds none of the folders train"):
         read_folder(tmp_path)
     (tmp_path / "train" / "happy").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"holds no \.jpg"):
+    with pytest.raises(DataError, match=r"holds no picture"):
         read_folder(tmp_path)
     put(tmp_path, "train", "happy", "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="None of the first 1 files"):
@@ -110,7 +110,7 @@ def test_what_is_no_folder_set_is_refused(tmp_path):
         read_folder(tmp_path)
 
 
-def test_duplicates_are_found_by_their_bytes(tmp_path):
+def test_duplicates_are_found(tmp_path):
     write_folder(tmp_path, {"train": 9})
     put(tmp_path, "valid", "fear", "other.png", pixels(77))
     put(tmp_path, "valid", "fear", "same.png", read_folder(tmp_path)["train"].images[3])
@@ -129,3 +129,17 @@ def test_kinds_are_recognised_and_need_data(tmp_path, small_set):
     for kind in set(get_args(Faces)) - {"demo"}:
         with pytest.raises(ConfigError, match=f"--faces {kind} needs --data"):
             load_faces(kind, None)
+
+
+def test_pictures_of_every_kind_are_read_whatever_their_names_say(tmp_path):
+    image = pixels(3)
+    for number, (name, kind) in enumerate([("a.webp", "WEBP"), ("b.bmp", "BMP"), ("c.tif", "TIFF"),
+                                           ("d.gif", "GIF"), ("e.jpg", "WEBP"), ("f.png", "GIF"),
+                                           ("g.jpeg", "PNG")]):  # fmt: skip
+        options = {"lossless": True} if kind == "WEBP" else {}
+        file = tmp_path / "train" / EMOTIONS[number] / name
+        file.parent.mkdir(parents=True)
+        file.write_bytes(encode(image, kind, **options))
+    faces = read_folder(tmp_path)
+    assert faces.left_out == {"train": {}}
+    np.testing.assert_array_equal(faces["train"].images, np.stack([image] * 7))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neurogaze_fast.faces.ferplus import read_votes
+from neurogaze_fast.faces.ferplus_votes import read_votes
 from neurogaze_fast.faces.labels import (
     apply_rule,
     class_weights,

@@ -11,7 +11,7 @@ from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.listed import drawn_split
 from neurogaze_fast.faces.load import load_faces, recognised
-from neurogaze_fast.faces.manifest import HEADERS, read_manifest
+from neurogaze_fast.faces.manifest import HEADERS, read_face_manifest
 from tests.faces.encoded_sets import encode, memory_split, pixels, write_folder
 
 
@@ -43,7 +43,7 @@ def three(tmp_path):
 def test_every_header_alias_in_any_case(three, path, label):
     csv = table(three, f"{path.upper()},{label.title()},split",
                 "a.png,Happy,train", "b.png,angry,Val", "c.png,SADNESS,PrivateTest")  # fmt: skip
-    faces = read_manifest(csv)
+    faces = read_face_manifest(csv)
     assert [emotions(faces[name]) for name in ("train", "valid", "test")] == [
         ["happiness"], ["anger"], ["sadness"],
     ]  # fmt: skip
@@ -60,7 +60,7 @@ def test_delimiters_and_a_byte_order_mark(three, delimiter, encoding):
     lines = ["path,label_name,usage,note", '"a.png",fear,Training,"x, y; z"', "", "b.png,joy,test,"]
     if delimiter != ",":
         lines = [line.replace(",", delimiter).replace("; y", ", y") for line in lines]
-    faces = read_manifest(table(three, *lines, encoding=encoding))
+    faces = read_face_manifest(table(three, *lines, encoding=encoding))
     assert emotions(faces["train"]) == ["fear"]
     assert emotions(faces["test"]) == ["happiness"]
     assert faces["test"].rows.tolist() == [3]
@@ -72,11 +72,11 @@ def test_a_folder_with_one_csv_will_do(three):
     assert len(load_faces(None, three)["train"]) == 1
     table(three, "x", name="other.csv")
     with pytest.raises(DataError, match=r"holds faces\.csv, other\.csv\. Point --data at the csv"):
-        read_manifest(three)
+        read_face_manifest(three)
     assert recognised(three) != "manifest"
     assert recognised(three / "faces.csv") == "manifest"
     with pytest.raises(DataError, match="does not exist"):
-        read_manifest(three / "nowhere.csv")
+        read_face_manifest(three / "nowhere.csv")
     with pytest.raises(ConfigError, match="--faces manifest needs --data"):
         load_faces("manifest", None)
 
@@ -87,12 +87,12 @@ def test_a_folder_with_one_csv_will_do(three):
 def test_numbers_need_a_class_map(three, content):
     csv = table(three, "img,label,split", "a.png,1,train", "b.png,0.0,train", "c.png,7,train")
     with pytest.raises(DataError) as error:
-        read_manifest(csv)
+        read_face_manifest(csv)
     assert "such as 1 in row 1" in str(error.value)
     assert 'class_map.json that says what they are: {"0": "neutral"' in str(error.value)
     assert "label_name" in str(error.value)
     (three / "class_map.json").write_text(json.dumps(content))
-    faces = read_manifest(csv)
+    faces = read_face_manifest(csv)
     assert emotions(faces["train"]) == ["happiness", "anger"]
     assert faces.mapping == {"0.0": "anger", "1": "happiness"}
     assert faces.left_out == {"train": {"labelled 7": 1}}
@@ -108,16 +108,16 @@ def test_a_class_map_that_explains_nothing_is_refused(three, content, message):
     csv = table(three, "img,label", "a.png,0", "b.png,1")
     (three / "class_map.json").write_text(content)
     with pytest.raises(DataError, match=message):
-        read_manifest(csv)
+        read_face_manifest(csv)
 
 
 def test_names_win_over_numbers_and_must_agree_with_them(three):
     lines = ["img,label_id,label_name,split", "a.png,3,anger,train", "b.png,3,Angry,train",
              "c.png,0,fear,train"]  # fmt: skip
-    faces = read_manifest(table(three, *lines))
+    faces = read_face_manifest(table(three, *lines))
     assert emotions(faces["train"]) == ["anger", "anger", "fear"]
     with pytest.raises(DataError, match=r"label 3\.0 is anger in row 1 but fear in row 3"):
-        read_manifest(table(three, *lines[:-1], "c.png,3.0,fear,train"))
+        read_face_manifest(table(three, *lines[:-1], "c.png,3.0,fear,train"))
 
 
 def test_unknown_names_are_listed_and_no_emotion_is_left_out(three):
@@ -125,7 +125,7 @@ def test_unknown_names_are_listed_and_no_emotion_is_left_out(three):
     csv = table(three, "img,label,split", "a.png,fear,train", "b.png,None,train",
                 "c.png,Non-Face,train", "d.png,uncertain,train", "e.png,NF,train",
                 "f.png,,train")  # fmt: skip
-    faces = read_manifest(csv)
+    faces = read_face_manifest(csv)
     assert emotions(faces["train"]) == ["fear"]
     assert faces.left_out["train"] == {
         "labelled None": 1, "labelled Non-Face": 1, "labelled uncertain": 1, "labelled NF": 1,
@@ -133,22 +133,22 @@ def test_unknown_names_are_listed_and_no_emotion_is_left_out(three):
     }  # fmt: skip
     csv = table(three, "img,label", "a.png,fear", "b.png,grin", "c.png,smirk", "d.png,grin")
     with pytest.raises(DataError, match=r"2 label\(s\).*'grin' \(row 2\), 'smirk' \(row 3\)"):
-        read_manifest(csv)
+        read_face_manifest(csv)
     csv = table(three, "img,label,split", "a.png,none,train")
     with pytest.raises(DataError, match="no row with an image and one of the emotions"):
-        read_manifest(csv)
+        read_face_manifest(csv)
 
 
 def test_missing_files_few_are_left_out_many_are_refused(tmp_path):
     names = [f"images/{number}.png" for number in range(100)]
     put(tmp_path, *names[:99])
     lines = ["img,label,split", *(f"{name},fear,train" for name in names)]
-    faces = read_manifest(table(tmp_path, *lines))
+    faces = read_face_manifest(table(tmp_path, *lines))
     assert faces.left_out == {"train": {"image file missing": 1}}
     assert len(faces["train"]) == 99
     (tmp_path / names[3]).unlink()
     with pytest.raises(DataError) as error:
-        read_manifest(table(tmp_path, *lines))
+        read_face_manifest(table(tmp_path, *lines))
     assert "2 of 100 image files that are not there: images/3.png (row 4), images/99.png" in str(
         error.value
     )
@@ -159,44 +159,103 @@ def test_paths_stay_below_the_csv_unless_absolute(tmp_path):
     put(tmp_path, "outside.png", "set/in/a.png")
     table(root, "img,label,split", "../outside.png,fear,train")
     with pytest.raises(DataError, match=r"row 1: '\.\./outside\.png' leads out of the csv's"):
-        read_manifest(root)
+        read_face_manifest(root)
     csv = table(root, "img,label,split", "in/../in\\a.png,fear,train",
                 f"{tmp_path / 'outside.png'},joy,train")  # fmt: skip
-    split = read_manifest(csv)["train"]
+    split = read_face_manifest(csv)["train"]
     assert split.names.tolist() == ["in/a.png", str(tmp_path / "outside.png")]
     assert split.images.shape == (2, 24, 24)
     csv = table(root, "img,label,split", f"{root / 'in' / 'a.png'},fear,train")
-    assert read_manifest(csv)["train"].names.tolist() == ["in/a.png"]
+    assert read_face_manifest(csv)["train"].names.tolist() == ["in/a.png"]
     with pytest.raises(DataError, match="1 of 1 image files that are not there"):
-        read_manifest(table(root, "img,label,split", f"{tmp_path / 'no.png'},fear,train"))
+        read_face_manifest(table(root, "img,label,split", f"{tmp_path / 'no.png'},fear,train"))
 
 
 def test_unicode_names_composed_or_not(tmp_path):
     put(tmp_path, "Gesichter/fro\u0308hlich 1.png", "表情/喜.png")
     csv = table(tmp_path, "img,label,split", "Gesichter/fr\u00f6hlich 1.png,joy,train",
                 "表情/喜.png,happy,train")  # fmt: skip
-    assert read_manifest(csv)["train"].images.shape == (2, 24, 24)
+    assert read_face_manifest(csv)["train"].images.shape == (2, 24, 24)
 
 
-def test_repeats_that_agree_count_once_and_others_are_refused(three):
+def test_repeats_that_agree_count_once(three):
     head = "img,label,split"
     csv = table(three, head, "a.png,joy,train", "./a.png,happy,train", "b.png,fear,train")
-    faces = read_manifest(csv)
+    faces = read_face_manifest(csv)
     assert faces["train"].rows.tolist() == [1, 3]
     assert faces.left_out == {"train": {"listed twice": 1}}
-    for other, message in (
-        ("a.png,fear,train", "labels: happiness in row 1, fear in row 2"),
-        ("a.png,joy,test", "splits: train in row 1, test in row 2"),
-    ):
-        with pytest.raises(DataError, match=f"lists a.png twice with different {message}"):
-            read_manifest(table(three, head, "a.png,joy,train", other))
+
+
+def contradictory(root):
+    """a.png under two labels, b.png in two splits, c.png twice alike."""
+    return table(root, "img,label,split", "a.png,joy,train", "b.png,fear,train", "a.png,fear,train",
+                 "c.png,sad,test", "b.png,fear,test", "c.png,sad,test")  # fmt: skip
+
+
+def test_contradictions_are_refused_and_all_of_them_named(three):
+    with pytest.raises(DataError) as error:
+        read_face_manifest(contradictory(three))
+    for words in ("lists 2 image(s)", "a.png: different labels, happiness in row 1, fear in row 3",
+                  "b.png: different splits, train in row 2, test in row 5",
+                  "--on-conflict drop", "--on-conflict first"):  # fmt: skip
+        assert words in str(error.value)
+    assert "c.png" not in str(error.value)
+
+
+def test_contradictions_are_dropped_or_settled_by_the_first_row(three):
+    csv, reason = contradictory(three), "listed with different labels or splits"
+    dropped = load_faces("manifest", csv, on_conflict="drop")
+    assert {name: part.names.tolist() for name, part in dropped.splits.items()} == {
+        "test": ["c.png"]
+    }
+    assert dropped.left_out == {"train": {reason: 3}, "test": {reason: 1, "listed twice": 1}}
+    first = load_faces("manifest", csv, on_conflict="first")
+    assert first["train"].names.tolist() == ["a.png", "b.png"]
+    assert emotions(first["train"]) == ["happiness", "fear"]
+    assert first.left_out == {"train": {reason: 1}, "test": {reason: 1, "listed twice": 1}}
+    with pytest.raises(ConfigError, match="--on-conflict is for --faces manifest, not folder"):
+        load_faces("folder", three, on_conflict="drop")
+
+
+FORMS = {
+    "line ends of old Macs": lambda t: t.replace("\n", "\r").encode(),
+    "line ends of Windows": lambda t: t.replace("\n", "\r\n").encode("utf-8-sig"),
+    "sep=": lambda t: ("sep=;\n" + t.replace(",", ";")).encode(),
+    "tab in UTF-16": lambda t: t.replace(",", "\t").encode("utf-16"),
+    "bar": lambda t: t.replace(",", "|").encode(),
+    "trailing commas": lambda t: t.replace("\n", ",\n").encode(),
+    "backslashes": lambda t: t.replace("faces/", "faces\\").encode(),
+    "case of Windows": lambda t: t.replace("faces/", "Faces/").replace(".png", ".PNG").encode(),
+    "paragraph mark in a note": lambda t: t.replace("note", "a\u2028b").encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tables_as_spreadsheets_write_them(tmp_path, form):
+    put(tmp_path, "faces/a.png", "faces/b.png")
+    csv = tmp_path / "faces.csv"
+    csv.write_bytes(FORMS[form]("path,label_name,split,remark\nfaces/a.png,fear,train,note\n"
+                                "faces/b.png,joy,train,\n"))  # fmt: skip
+    assert recognised(csv) == "manifest"
+    faces = read_face_manifest(csv)
+    assert faces["train"].names.tolist() == ["faces/a.png", "faces/b.png"]
+    assert emotions(faces["train"]) == ["fear", "happiness"]
+    assert faces["train"].images.shape == (2, 24, 24)
+
+
+def test_a_name_in_another_case_is_taken_only_where_one_file_can_be_meant(tmp_path):
+    put(tmp_path, "A.png", "a.PNG", "b.png")
+    csv = table(tmp_path, "img,label,split", "a.PNG,fear,train", "B.PNG,fear,train")
+    assert read_face_manifest(csv)["train"].names.tolist() == ["a.PNG", "b.png"]
+    with pytest.raises(DataError, match=r"1 of 1 image files that are not there: a\.png"):
+        read_face_manifest(table(tmp_path, "img,label,split", "a.png,fear,train"))
 
 
 def test_split_words_are_known_or_refused(three):
     for word in ("dev", ""):
         csv = table(three, "img,label,subset", "a.png,joy,train", f"b.png,fear,{word}")
         with pytest.raises(DataError, match=f"row 2: the split is '{word}', expected train"):
-            read_manifest(csv)
+            read_face_manifest(csv)
 
 
 def test_without_a_split_column_people_stay_together(tmp_path):
@@ -204,7 +263,7 @@ def test_without_a_split_column_people_stay_together(tmp_path):
     put(tmp_path, *names)
     csv = table(tmp_path, "img,label,person",
                 *(f"{name},fear,{name[0]}" for name in names))  # fmt: skip
-    faces = read_manifest(csv)
+    faces = read_face_manifest(csv)
     assert not faces.official_split
     assert faces.layout == "csv manifest, splits drawn by subject"
     people = [{file[0] for file in split.names} for split in faces.splits.values()]
@@ -212,7 +271,7 @@ def test_without_a_split_column_people_stay_together(tmp_path):
     for name, split in faces.splits.items():
         assert {drawn_split(file[0]) for file in split.names} == {name}
     csv = table(tmp_path, "img,label", *(f"{name},fear" for name in names))
-    assert read_manifest(csv).layout == "csv manifest, splits drawn by image"
+    assert read_face_manifest(csv).layout == "csv manifest, splits drawn by image"
 
 
 def test_shares_of_drawn_splits():
@@ -226,7 +285,7 @@ def test_shares_of_drawn_splits():
 def test_valence_and_arousal(three):
     csv = table(three, "img;label;split;Valence;AROUSAL", "a.png;fear;train;-0,5;1",
                 "b.png;joy;train;;-2", "c.png;sad;test;;")  # fmt: skip
-    faces = read_manifest(csv)
+    faces = read_face_manifest(csv)
     np.testing.assert_array_equal(
         faces["train"].valence_arousal, np.array([[-0.5, 1], [np.nan, np.nan]], np.float32)
     )
@@ -234,9 +293,11 @@ def test_valence_and_arousal(three):
     whole = faces["all"].valence_arousal
     np.testing.assert_array_equal(np.isnan(whole).all(1), [False, True, True])
     with pytest.raises(DataError, match="row 1: valence is '5'"):
-        read_manifest(table(three, "img,label,valence", "a.png,fear,5"))
-    plain = read_manifest(table(three, "img,label,split", "a.png,fear,train"))
-    rated = read_manifest(table(three, "img,label,split,valence,arousal", "a.png,fear,train,0,0"))
+        read_face_manifest(table(three, "img,label,valence", "a.png,fear,5"))
+    plain = read_face_manifest(table(three, "img,label,split", "a.png,fear,train"))
+    rated = read_face_manifest(
+        table(three, "img,label,split,valence,arousal", "a.png,fear,train,0,0")
+    )
     assert plain.sha256 != rated.sha256
 
 
@@ -244,19 +305,19 @@ def test_valence_and_arousal(three):
     (["photo,label", "a.png,fear"], "no column for the images.*image_path, path"),
     (["img,mood", "a.png,fear"], "no column for the labels.*label_name, class_name"),
     (["img,label"], "has a header but no row"),
-    (["img,label", "a.png,fear,1"], "row 1: found 3 fields, the header has 2"),
+    (["img,label", "a.png,fear,1"], "line 2: found 3 fields, expected 2"),
     (["img,label", ",fear"], "row 1: there is no image path"),
-    ([""], "no column for the images"),
+    ([""], "is empty"),
 ])  # fmt: skip
 def test_damaged_tables_are_refused(three, lines, message):
     with pytest.raises(DataError, match=message):
-        read_manifest(table(three, *lines))
+        read_face_manifest(table(three, *lines))
 
 
 def test_bytes_that_are_no_text_are_refused(three):
     csv = table(three, "img,label", "f\u00f6.png,fear", encoding="latin-1")
-    with pytest.raises(DataError, match="is not UTF-8 text"):
-        read_manifest(csv)
+    with pytest.raises(DataError, match="is not text in UTF-8"):
+        read_face_manifest(csv)
 
 
 # --- the union of the splits, for any set --------------------------------------------------------

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurogaze_fast import prepare
-from neurogaze_fast.artifacts import canonical_json, seal, unseal
+from neurogaze_fast.artifacts import canonical_json, seal, sha256_bytes, unseal
 from neurogaze_fast.errors import ArtifactError, DataError, OutputExistsError
 from neurogaze_fast.faces import write_shards as writing
-from neurogaze_fast.faces.decode import decode_grey
 from neurogaze_fast.faces.faceset import FaceSet, hash_image
 from neurogaze_fast.faces.ferplus import read_ferplus
 from neurogaze_fast.faces.folder import read_folder
@@ -25,6 +24,7 @@ from neurogaze_fast.faces.shards import read_shards
 from neurogaze_fast.faces.synthetic import write_demo_faces
 from neurogaze_fast.faces.torch_decoder import TorchDecoder
 from neurogaze_fast.faces.write_shards import write_shards
+from neurogaze_fast.pictures import decode_grey
 from tests.faces.encoded_sets import SIDE, encode, memory_split, pixels, write_folder
 from tests.faces.test_decoders import CPU, dali
 
@@ -183,7 +183,7 @@ def test_damaged_images_are_left_out_counted_and_named(tmp_path):
         "train": {
             "x": 2,
             "image file is truncated": 2,
-            "no JPEG or PNG image": 1,
+            "no picture that can be read": 1,
             "all-zero image": 1,
             "cannot be read": 1,
         }
@@ -260,6 +260,54 @@ def test_an_index_of_another_kind_or_with_other_paths_is_refused(shards, tmp_pat
             read_shards(rewritten(change))
 
 
+TABLES = {
+    "one vote row less": ("votes", lambda votes: votes[1:], r"votes of uint8 \[79, 10\] for 80"),
+    "votes that are no counts": ("votes", lambda v: v + np.nan, "votes of float64"),
+    "other votes": ("votes", lambda votes: votes[:, :8], r"expected \[80, 10\]"),
+    "a name less": ("names", lambda names: names[1:], "names"),
+    "a hash less": ("hashes", lambda hashes: hashes[1:], "hashes"),
+    "beyond its shard": ("offsets", lambda offsets: offsets + 10**9, "80 images outside"),
+    "before its shard": ("offsets", lambda offsets: offsets - 10**6, "outside their shards"),
+    "no such shard": ("shards", lambda shards: shards + 99, "outside their shards"),
+    "lengths that overflow": ("lengths", lambda n: n * 0 + 2**62, "outside their shards"),
+    "lengths below nothing": ("lengths", lambda n: -n, "outside their shards"),
+    "a missing column": ("rows", None, "no table of images"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_sealed_table_that_describes_no_images_is_refused(shards, tmp_path, case):
+    column, change, message = TABLES[case]
+    copy = copy_of(shards, tmp_path / "copy")
+    with np.load(copy / "train.npz") as table:
+        columns = dict(table)
+    if change is None:
+        del columns[column]
+    else:
+        columns[column] = change(columns[column])
+    np.savez(copy / "train.npz", **columns)
+    raw = (copy / "train.npz").read_bytes()
+    index = unseal(json.loads((copy / "index.json").read_bytes()))
+    index["splits"]["train"]["table"].update(bytes=len(raw), sha256=sha256_bytes(raw))
+    (copy / "index.json").write_bytes(canonical_json(seal(index)))
+    with pytest.raises(ArtifactError, match=message):
+        read_shards(copy)
+
+
+def test_pictures_of_other_kinds_become_png_and_keep_their_pixels(tmp_path):
+    image = pixels(5)
+    kinds = [encode(image, "WEBP", lossless=True), encode(image, "BMP"), encode(image, "TIFF"),
+             encode(image.astype(np.uint16) * 257), encode(image)]  # fmt: skip
+    faces = FaceSet({"train": memory_split(kinds)}, "memory", "folder", False, notes=["A note."])
+    write_shards(faces, tmp_path / "out", side=SIDE)
+    back = read_shards(tmp_path / "out")
+    np.testing.assert_array_equal(back["train"].images, np.stack([image] * 5))
+    assert {back["train"].read(row)[:4].tobytes() for row in range(5)} == {b"\x89PNG"}
+    assert len(set(back["train"].pixel_hashes.tolist())) == 1
+    assert back["train"].read(4).tobytes() == kinds[4], "a usual PNG keeps its bytes"
+    assert back.notes == ["A note."]
+
+
 def test_both_decoders_take_them_at_their_size(source, shards):
     faces = read_shards(shards)["train"].subset(np.arange(70, 20, -1))
     wanted = source["train"].images[70:20:-1]
@@ -277,7 +325,7 @@ def test_the_command_packs_any_set_and_says_what_it_left_out(tmp_path, capsys):
     argv = ["shards", "--data", str(tmp_path / "set"), "--out", str(out), "--side", "24"]
     prepare.main(argv)
     printed = capsys.readouterr().out
-    assert "no JPEG or PNG image" in printed
+    assert "no picture that can be read" in printed
     assert "fear/broken.png" in printed
     assert printed.rstrip().endswith(f"Shards: {out}")
     assert str(tmp_path) not in (out / "index.json").read_text()

@@ -67,7 +67,8 @@ class ParityFaces:
 
 
 def take_faces(faces: FaceSet, split: str, count: int, size: int) -> ParityFaces:
-    """Up to `count` labelled faces of a split, evenly spread over it, at `size` pixels.
+    """Up to `count` labelled faces of a split, evenly spread over it, at `size` pixels; a few
+    whose images are damaged are left out.
 
     Raises:
         DataError: the set has no such split, or no labelled face in it.
@@ -77,10 +78,11 @@ def take_faces(faces: FaceSet, split: str, count: int, size: int) -> ParityFaces
     if not len(index):
         raise DataError(f"{faces.source} has no labelled face in {split!r}: name another --data.")
     chosen = np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).astype(np.int64))
-    stored = part.subset(index[chosen]).images
-    images = np.stack([prepare_face(image, size) for image in stored])
+    part, damaged = part.subset(index[chosen]).usable()
+    labels = np.delete(targets[chosen].argmax(1), list(damaged))
+    images = np.stack([prepare_face(image, size) for image in part.images])
     where = f"{split} of {faces.source}"
-    return ParityFaces(images, targets[chosen].argmax(1), where, faces.synthetic)
+    return ParityFaces(images, labels, where, faces.synthetic)
 
 
 def compare(

@@ -21,7 +21,7 @@ from neurogaze_fast.deploy.vision.inputs import Input, Skipped, read_picture
 from neurogaze_fast.deploy.vision.results import ResultFiles, part_of
 from neurogaze_fast.deploy.vision.video import VideoReader, VideoWriter
 from neurogaze_fast.errors import ConfigError, Interrupted
-from neurogaze_fast.faces.decode import CorruptImage
+from neurogaze_fast.pictures import CorruptImage
 
 CHUNK_IMAGES = 32
 CHUNK_PIXELS = 32_000_000

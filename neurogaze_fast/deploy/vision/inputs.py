@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurogaze_fast.faces.decode import DAMAGE, MAX_PIXELS, CorruptImage, to_grey, upright
+from neurogaze_fast.pictures import MAX_PIXELS, SUFFIXES, CorruptImage, decode_rgb
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-PICTURES = tuple(".jpg .jpeg .jpe .jfif .png .webp .bmp .tif .tiff .gif .avif".split())
 VIDEOS = tuple(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .3gp .ogv".split())
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
-"""What Pillow may take a file for (a phone's MPO is a JPEG to it). Its rarer readers are no loss,
-and have had most of the bugs."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ def find_inputs(paths: Sequence[Path], out: Path | None) -> tuple[list[Input], l
                 continue
             seen.add(path.resolve())
             suffix = path.suffix.lower()
-            if given.is_dir() and suffix not in PICTURES + VIDEOS:
+            if given.is_dir() and suffix not in SUFFIXES + VIDEOS:
                 skipped.append(Skipped(path, "no picture or video by its name"))
                 continue
             video = suffix in VIDEOS
@@ -103,49 +94,13 @@ def _free_name(name: Path, video: bool, taken: set[str]) -> Path:
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """uint8 [H, W, 3] RGB of a picture file, upright by its EXIF orientation.
-
-    Of an animation the first picture. Transparency is ignored, grey becomes three equal channels
-    and 16 bits become 8, as in :func:`neurogaze_fast.faces.decode.decode_grey`.
+    """uint8 [H, W, 3] RGB of a picture file (see :func:`neurogaze_fast.pictures.decode_rgb`).
 
     Raises:
         CorruptImage: unreadable, no picture, too large, cut short, or damaged.
     """
-    from PIL import Image
-
     try:
         data = Path(path).read_bytes()
     except OSError as cause:
         raise CorruptImage(f"it cannot be read ({cause.strerror})") from cause
-    if not data:
-        raise CorruptImage("the file is empty")
-    Image.init()  # a Pillow built without one of the formats does not know its name
-    formats = [name for name in FORMATS if name in Image.OPEN]
-    try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise CorruptImage(
-                    f"{width} x {height} pixels, more than {max_pixels / 1e6:g} million"
-                )
-            image.load()
-            return upright_rgb(image)
-    except CorruptImage:
-        raise
-    except Image.UnidentifiedImageError as cause:
-        raise CorruptImage("no picture that can be read") from cause
-    except Image.DecompressionBombError as cause:
-        raise CorruptImage(f"more than {max_pixels / 1e6:g} million pixels") from cause
-    except DAMAGE as cause:
-        raise CorruptImage(str(cause) or type(cause).__name__) from cause
-
-
-def upright_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] of an image that was loaded, turned as its EXIF orientation says.
-
-    Transparency is ignored, grey becomes three equal channels, 16 bits become 8.
-    """
-    image = upright(image)
-    if image.mode.startswith("I"):
-        return np.repeat(np.asarray(to_grey(image))[:, :, None], 3, axis=2)
-    return np.array(image.convert("RGB"))
+    return decode_rgb(data, max_pixels=max_pixels)

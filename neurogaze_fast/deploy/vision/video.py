@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neurogaze_fast.errors import ConfigError
-from neurogaze_fast.faces.decode import MAX_PIXELS, CorruptImage
+from neurogaze_fast.pictures import MAX_PIXELS, CorruptImage
 
 _TROUBLE = (OSError, RuntimeError, ValueError, IndexError, KeyError, StopIteration)
 """What imageio-ffmpeg raises on files that ffmpeg cannot read."""

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps, features
 
 from neurogaze_fast.deploy.vision.inputs import find_inputs, read_picture
-from neurogaze_fast.faces.decode import CorruptImage
+from neurogaze_fast.pictures import CorruptImage
 
 
 def picture(path, size=(6, 4), colour=(200, 40, 10), **options):

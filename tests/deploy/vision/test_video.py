@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neurogaze_fast.deploy.vision.video import VideoReader, VideoWriter
-from neurogaze_fast.faces.decode import CorruptImage
+from neurogaze_fast.pictures import CorruptImage
 
 
 def write(path, levels, size=(48, 64), fps=10):

@@ -1,0 +1,66 @@
+"""What a file that cannot be read as a picture is, in words that say what to do about it."""
+
+from __future__ import annotations
+
+import re
+
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_BEGINNINGS = (
+    (b"\xff\x0a", "a JPEG XL picture, which is not read: convert it to JPEG or PNG"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture, which is not read: convert it to JPEG or PNG"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture, which is not read: convert it to JPEG or PNG"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture, which is not read: convert it to JPEG or PNG"),
+    (b"8BPS", "a Photoshop file: save it as JPEG or PNG"),
+    (b"%PDF", "a PDF document: save its pictures as JPEG or PNG"),
+    (b"PK\x03\x04", "a ZIP archive: unpack it"),
+    (b"\x1f\x8b", "a gzip archive: unpack it"),
+    (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
+    (b"\xff\xd8\xff", "a damaged JPEG: its headers cannot be read"),
+    (b"\x89PNG", "a damaged PNG: its headers cannot be read"),
+    (b"GIF8", "a damaged GIF: its headers cannot be read"),
+    (b"BM", "a damaged BMP: its headers cannot be read"),
+    (b"II*\0", "a TIFF (or a camera's raw file) without a picture that can be read: convert it"),
+    (b"MM\0*", "a TIFF (or a camera's raw file) without a picture that can be read: convert it"),
+)
+_SHOWN = 40
+_STRAY = 64
+"""Bytes before a JPEG's beginning that are looked at."""
+
+
+def is_heic(data: bytes) -> bool:
+    """Whether a file's bytes begin as a HEIC picture's do."""
+    return bytes(data[4:8]) == b"ftyp" and bytes(data[8:12]) in _HEIC
+
+
+def describe_kind(data: bytes) -> str:
+    """What bytes that are no readable picture are, and what to do, as the end of "it is ...".
+
+    Args:
+        data: The whole file; only its beginning is looked at (all of it where that is zeros).
+    """
+    head = bytes(data[:1024])
+    for beginning, words in _BEGINNINGS:
+        if head.startswith(beginning):
+            return words
+    if head[4:8] == b"ftyp":
+        if head[8:12] in (b"avif", b"avis"):
+            return "an AVIF picture, damaged or beyond this Pillow: convert it to JPEG or PNG"
+        return "a video or sound in an MP4 file"
+    if head.startswith(b"RIFF"):
+        kind = {b"WEBP": "a damaged WebP", b"AVI ": "an AVI video"}
+        return kind.get(head[8:12], "a RIFF file without a picture")
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer in place of the file: run `git lfs pull` in its repository"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if re.match(rb"<svg|<\?xml.*<svg", text, re.DOTALL):
+        return "an SVG drawing, which has no pixels: export it as PNG"
+    if re.match(rb"<!doctype html|<html|<head|<body|<script", text):
+        return "an HTML page (often a log-in or error page): download the picture again"
+    if not any(data):
+        return f"nothing but {len(data)} zero bytes: copy or download it again"
+    stray = head.find(b"\xff\xd8\xff", 0, _STRAY)
+    if stray > 0:
+        return f"a JPEG with {stray} stray bytes before its beginning: remove them"
+    if re.fullmatch(rb"[\t\r\n\x20-\x7e]+", head):
+        return f"a text that begins {head[:_SHOWN].decode()!r}: download the picture again"
+    return "of no known kind (JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF are read)"

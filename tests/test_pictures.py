@@ -1,0 +1,299 @@
+"""The one picture decoder: depth, colour and orientation of every kind, and what is refused how."""
+
+import io
+import struct
+import sys
+import types
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from neurogaze_fast.pictures import (
+    CorruptImage,
+    TooManyPixels,
+    UnknownKind,
+    decode_grey,
+    decode_rgb,
+    picture_size,
+)
+
+Y, X = np.mgrid[0:60, 0:80]
+RGB = np.dstack([X * 3, Y * 4, np.where((X < 20) & (Y < 15), 255, 20)]).clip(0, 255).astype("u1")
+COLOUR = Image.fromarray(RGB)
+GREY = np.asarray(COLOUR.convert("L"))
+DEEP = GREY.astype(np.uint16) * 257
+T = Image.Transpose
+STORED = {1: None, 2: T.FLIP_LEFT_RIGHT, 3: T.ROTATE_180, 4: T.FLIP_TOP_BOTTOM, 5: T.TRANSPOSE,
+          6: T.ROTATE_90, 7: T.TRANSVERSE, 8: T.ROTATE_270}  # fmt: skip
+
+
+def saved(image, kind, **options):
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def with_tag(tiff, number, value):
+    """A little-endian TIFF with the short value of one tag changed."""
+    data = bytearray(tiff)
+    start = int.from_bytes(data[4:8], "little")
+    count = int.from_bytes(data[start : start + 2], "little")
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if int.from_bytes(data[entry : entry + 2], "little") == number:
+            data[entry + 8 : entry + 10] = value.to_bytes(2, "little")
+    return bytes(data)
+
+
+def difference(data, wanted):
+    """Largest difference of the colour decoder, and of the grey one from what that means."""
+    rgb, grey = decode_rgb(data), decode_grey(data)
+    if wanted.ndim == 2:
+        wanted = np.repeat(wanted[:, :, None], 3, axis=2)
+    assert rgb.shape == wanted.shape
+    assert grey.shape == wanted.shape[:2]
+    assert rgb.dtype == grey.dtype == np.uint8
+    luma = wanted @ [0.299, 0.587, 0.114]
+    return np.abs(rgb.astype(int) - wanted).max(), np.abs(grey - luma).max()
+
+
+BITS = (GREY > 128) * np.uint8(255)
+FADED = np.where(X < 40, 0, 255).astype(np.uint8)
+BIG_ENDIAN = Image.frombytes("I;16B", (80, 60), DEEP.astype(">u2").tobytes())
+OVERSHOOTING = (GREY / 255).astype(np.float32)
+OVERSHOOTING[0, :2] = 1.0005, -0.0005
+ENDS = GREY.copy()
+ENDS[0, :2] = 255, 0
+EXACT = {
+    "16-bit grey PNG": (saved(DEEP, "PNG"), GREY),
+    "16-bit grey TIFF": (saved(DEEP, "TIFF"), GREY),
+    "16-bit TIFF, big endian": (saved(BIG_ENDIAN, "TIFF"), GREY),
+    "16-bit TIFF, white is zero": (with_tag(saved(65535 - DEEP, "TIFF"), 262, 0), GREY),
+    "32-bit integers of 16 bits": (saved(DEEP.astype(np.int32), "TIFF"), GREY),
+    "32-bit integers of 8 bits": (saved(GREY.astype(np.int32), "TIFF"), GREY),
+    "floating point on 0..1": (saved((GREY / 255).astype(np.float32), "TIFF"), GREY),
+    "floating point on 0..1 that overshoots": (saved(OVERSHOOTING, "TIFF"), ENDS),
+    "floating point on 0..255": (saved(GREY.astype(np.float32), "TIFF"), GREY),
+    "1-bit PNG": (saved(GREY > 128, "PNG"), BITS),
+    "1-bit fax TIFF": (saved(GREY > 128, "TIFF", compression="group4"), BITS),
+    "grey and alpha": (saved(np.dstack([GREY, FADED]), "PNG"), GREY),
+    "colour and alpha": (saved(np.dstack([RGB, FADED]), "PNG"), RGB),
+    "a transparent grey": (saved(GREY, "PNG", transparency=100), GREY),
+    "a transparent colour": (saved(COLOUR, "PNG", transparency=(3, 4, 20)), RGB),
+    "palette": (saved(COLOUR.quantize(64), "PNG"), np.asarray(COLOUR.quantize(64).convert("RGB"))),
+    "palette with transparencies": (
+        saved(COLOUR.quantize(64), "PNG", transparency=bytes(range(64))),
+        np.asarray(COLOUR.quantize(64).convert("RGB")),
+    ),
+    "CMYK TIFF": (saved(COLOUR.convert("CMYK"), "TIFF"), RGB),
+    "JPEG stored as RGB": (saved(COLOUR, "JPEG", quality=100, keep_rgb=True), RGB),
+    "WebP": (saved(COLOUR, "WEBP", lossless=True), RGB),
+    "BMP": (saved(COLOUR, "BMP"), RGB),
+    "an animation's first picture": (
+        saved(COLOUR, "PNG", save_all=True, append_images=[COLOUR.transpose(T.ROTATE_180)]), RGB
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.filterwarnings("error")
+def test_pixels_are_what_was_stored(kind):
+    colour, grey = difference(*EXACT[kind])
+    rounding = 1 if "JPEG" in kind else 0
+    assert colour <= rounding
+    assert grey <= rounding + 0.51
+
+
+@pytest.mark.parametrize("mode", ["LAB", "YCbCr"])
+def test_other_colour_spaces_come_close(mode):
+    found = decode_rgb(saved(COLOUR.convert(mode), "TIFF"))
+    assert np.abs(found.astype(int) - RGB).mean() < 2
+
+
+def test_twelve_bits_are_scaled_by_their_own_range():
+    high, low = (GREY.astype(np.uint32) * 4095 // 255).reshape(-1, 2).T
+    packed = np.stack([high >> 4, (high & 15) << 4 | low >> 8, low & 255], 1).astype(np.uint8)
+    tags = {256: 80, 257: 60, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 60, 279: packed.size}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0\0\0\0"
+    assert len(head) == 122
+    assert max(difference(head + packed.tobytes(), GREY)) <= 1.5
+
+
+@pytest.mark.parametrize(("pixels", "found"), [
+    (DEEP // 257 * 13, "from 260 to 2756, .*0 to 65535"),  # 12 bits in 16
+    (GREY.astype(np.int32) * 2**20, "from .* to 2.2.*e.08"),
+    (GREY.astype(np.int32) - 30, "from -10 to 182"),
+    (GREY.astype(np.float32) * 257, "from 5140 to 54484.* .0 to 1 or 0 to 255"),
+    ((GREY / 255).astype(np.float32) * 2, "from 0.15.* to 1.66"),
+    ((GREY / 255).astype(np.float32) - 0.5, "from -0.42.* to 0.33"),
+    (np.where(GREY > 100, np.nan, 0.5).astype(np.float32), "not finite"),
+    (np.where(GREY > 100, np.inf, 0.5).astype(np.float32), "not finite"),
+])  # fmt: skip
+def test_deep_pixels_of_no_known_range_are_refused_with_what_was_found(pixels, found):
+    for decode in (decode_rgb, decode_grey):
+        with pytest.raises(CorruptImage, match=found):
+            decode(saved(pixels, "TIFF"))
+
+
+def test_black_is_black_at_every_depth():
+    for kind in (np.uint16, np.int32, np.float32):
+        assert not decode_grey(saved(np.zeros((5, 5), kind), "TIFF")).any()
+
+
+@pytest.mark.parametrize("turn", STORED)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "TIFF lzw", "16 bits"])
+def test_every_orientation_is_applied_in_every_kind(kind, turn):
+    image = Image.fromarray(DEEP) if kind == "16 bits" else COLOUR
+    image = image.transpose(STORED[turn]) if STORED[turn] is not None else image
+    if kind.startswith("TIFF"):
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[274] = turn
+        data = saved(
+            image, "TIFF", tiffinfo=tags, compression="tiff_lzw" if "lzw" in kind else None
+        )
+    else:
+        exif = Image.Exif()
+        exif[274] = turn
+        options = {} if kind in ("PNG", "16 bits") else {"quality": 95}
+        data = saved(image, "PNG" if kind == "16 bits" else kind, exif=exif, **options)
+    wanted = GREY if kind == "16 bits" else RGB
+    found = decode_rgb(data)
+    assert found.shape == RGB.shape
+    wanted = wanted[:, :, None] if wanted.ndim == 2 else wanted
+    assert np.abs(found.astype(int) - wanted).mean() < 4
+    assert decode_grey(data).shape == GREY.shape
+
+
+# --- PNG's chunks --------------------------------------------------------------------------------
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def with_chunks(*chunks):
+    png = saved(COLOUR, "PNG")
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+MUCH = {
+    "zTXt": chunk(b"zTXt", b"workflow\0\0" + zlib.compress(b'{"a": 1}' * 300_000)),
+    "iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 600_000)),
+    "iTXt plain": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"<x/>" * 600_000),
+    "exif": chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"0" * 3_000_000)),
+    "not zlib": chunk(b"zTXt", b"Raw profile type exif\0\0not zlib"),
+    "tEXt": chunk(b"tEXt", b"workflow\0" + b'{"a": 1}' * 300_000),
+    "colour profile": chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(range(256)) * 8192)),
+    "many": b"".join(
+        chunk(b"zTXt", b"k%d\0\0" % i + zlib.compress(b"x" * 1_000_000)) for i in range(70)
+    ),
+    "content credentials": chunk(b"caBX", b"c2pa" * 500_000),
+    "damaged note": chunk(b"tEXt", b"Comment\0hello")[:-1] + b"\0",
+}
+
+
+@pytest.mark.parametrize("what", MUCH)
+def test_much_text_and_large_profiles_are_no_damage(what):
+    data = with_chunks(MUCH[what])
+    np.testing.assert_array_equal(decode_rgb(data), RGB)
+    assert picture_size(data) == (80, 60)
+
+
+def test_a_text_chunk_may_still_say_which_way_is_up():
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-'
+           b'rdf-syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+           b'tiff:Orientation="3"/></rdf:RDF></x:xmpmeta>')  # fmt: skip
+    for packed in (b"\0\0\0\0" + xmp, b"\1\0\0\0" + zlib.compress(xmp)):
+        data = with_chunks(chunk(b"iTXt", b"XML:com.adobe.xmp\0" + packed))
+        np.testing.assert_array_equal(decode_rgb(data), RGB[::-1, ::-1])
+
+
+def test_a_png_cut_short_or_damaged_is_still_found():
+    png = with_chunks(MUCH["zTXt"])
+    start = png.index(b"IDAT")
+    damaged = png[: start + 40] + bytes([png[start + 40] ^ 255]) + png[start + 41 :]
+    for data in (png[: len(png) // 2], png[: start + 50], damaged, png[:20]):
+        with pytest.raises(CorruptImage):
+            decode_rgb(data)
+
+
+# --- what is no picture --------------------------------------------------------------------------
+
+NONE = {
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+    "an HTML page": b"\n<!DOCTYPE html><html>Access denied</html>",
+    "an SVG drawing": b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "a JPEG XL picture": b"\xff\x0a" + bytes(300),
+    "a JPEG 2000 picture": saved(COLOUR, "JPEG2000"),
+    "a Photoshop file": b"8BPS\0\1" + bytes(30),
+    "a PDF document": b"%PDF-1.7\n",
+    "a ZIP archive": b"PK\3\4" + bytes(40),
+    "a gzip archive": b"\x1f\x8b\x08" + bytes(40),
+    "a Matroska or WebM video": b"\x1a\x45\xdf\xa3" + bytes(40),
+    "an MP4 file": b"\0\0\0\x18ftypisom" + bytes(40),
+    "an AVI video": b"RIFF\0\0\0\0AVI LIST",
+    "a TIFF": b"II*\0\x08\0\0\0" + bytes(100),
+    "a damaged PNG": saved(COLOUR, "PNG")[:12],
+    "a JPEG with 2 stray bytes": b"\r\n" + saved(COLOUR, "JPEG"),
+    "4096 zero bytes": bytes(4096),
+    "a text that begins 'Not found'": b"Not found",
+    "of no known kind": bytes(range(1, 250)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", NONE)
+def test_what_is_no_picture_is_called_what_it_is(words):
+    for decode in (decode_rgb, decode_grey):
+        with pytest.raises(CorruptImage, match=words) as refused:
+            decode(NONE[words])
+        assert words == "a damaged PNG" or isinstance(refused.value, UnknownKind)
+    assert picture_size(NONE[words]) is None
+
+
+def test_only_the_formats_asked_for_are_read():
+    with pytest.raises(UnknownKind):
+        decode_rgb(saved(COLOUR, "BMP"), formats=("JPEG", "PNG"))
+    with pytest.raises(UnknownKind, match="no picture that can be read"):
+        decode_rgb(HEIC, formats=("JPEG", "PNG"))
+
+
+def test_too_many_pixels_are_refused_by_the_header():
+    with pytest.raises(TooManyPixels, match=r"80 x 60 pixels, more than 0\.004 million"):
+        decode_rgb(saved(COLOUR, "PNG"), max_pixels=4000)
+    with pytest.raises(CorruptImage, match="empty"):
+        decode_rgb(b"")
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(300)
+
+
+def test_heic_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UnknownKind, match="HEIC picture: install pillow-heif"):
+        decode_rgb(HEIC)
+    assert picture_size(HEIC) is None
+
+
+def test_heic_is_read_where_its_reader_is_installed(monkeypatch):
+    from PIL import ImageFile
+
+    class Reader(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self):
+            self._size, self._mode = (80, 60), "RGB"
+            self.tile = []
+            self.im = COLOUR.copy().im
+
+    def register():
+        Image.register_open("HEIF", Reader, lambda prefix: prefix[4:8] == b"ftyp")
+
+    monkeypatch.setitem(
+        sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register)
+    )
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    np.testing.assert_array_equal(decode_rgb(HEIC), RGB)
