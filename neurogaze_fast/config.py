@@ -14,6 +14,7 @@ from typing import Any, Literal
 from neurogaze_fast.errors import ConfigError
 
 Faces = Literal["ferplus", "affectnet", "ckplus", "manifest", "folder", "shards", "demo"]
+OnConflict = Literal["drop", "first"]
 Device = Literal["auto", "cpu", "cuda"]
 
 

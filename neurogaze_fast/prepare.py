@@ -97,7 +97,7 @@ def prepare_shards(config: PrepareShardsConfig) -> Path:
     console = Console()
     refuse_existing(config.out)
     with console.status("Reading the face set"):
-        faces = load_faces(config.faces, config.data, config.side)
+        faces = load_faces(config.faces, config.data, config.side, on_conflict=config.on_conflict)
     started = time.monotonic()
     with show_progress(console) as progress:
         index = write_shards(
@@ -108,6 +108,8 @@ def prepare_shards(config: PrepareShardsConfig) -> Path:
             progress=progress,
         )
     seconds = time.monotonic() - started
+    for note in faces.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     for table in shard_tables(index):
         console.print(table)
     images = sum(split["rows"] for split in index["splits"].values())

@@ -81,7 +81,11 @@ def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
     if config.data is not None:  # found again from whatever folder the run is continued in
         config = replace(config, data=config.data.resolve())
     with console.status("Reading faces"):
-        faces = world.ahead(lambda: load_faces(config.faces, config.data, side=config.size))
+        faces = world.ahead(
+            lambda: load_faces(
+                config.faces, config.data, side=config.size, on_conflict=config.on_conflict
+            )
+        )
     validate = validator(faces, device=device, amp_dtype=amp_dtype(config), flip=config.flip)
     folder = world.broadcast(run_folder(config, faces))
     run = TrainingRun(

@@ -29,16 +29,17 @@ COMMANDS = {
 }
 
 TRAIN_FLAGS = """
---data --faces --bank --out --resume --init --variant --recipe --model --stem --size --start-size
---labels --class-weights --kd-teacher --kd-view --kd-loss --kd-weight --kd-temperature
+--data --faces --on-conflict --bank --out --resume --init --variant --recipe --model --stem --size
+--start-size --labels --class-weights --kd-teacher --kd-view --kd-loss --kd-weight --kd-temperature
 --proto-weight --tau --sigma --hard-cells --prototypes --centre-bank --geo-weight --variance-cap
 --margin --geo-start --geo-end --label-smoothing --epochs --batch-size --learning-rate
---weight-decay --warmup --clip
---ema --augment --flip --select --loader --workers --cuda-graph --compile --amp-dtype --amp
---device --threads --deterministic --seed --checkpoint-minutes --log-every
+--weight-decay --warmup --clip --ema --augment --flip --select --loader --workers --cuda-graph
+--compile --amp-dtype --amp --device --threads --deterministic --seed --checkpoint-minutes
+--log-every
 """.split()
 EVALUATE_FLAGS = """
---run --data --faces --split --neutral-frames --flip --out --verify --device --batch-size --json
+--run --data --faces --split --neutral-frames --on-conflict --flip --out --verify --device
+--batch-size --json
 """.split()
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from neurogaze_fast.config import Device, Faces, require
+from neurogaze_fast.config import Device, Faces, OnConflict, require
 from neurogaze_fast.errors import ConfigError
 
 
@@ -26,6 +26,9 @@ class EvaluateConfig:
     """Split to score; by default valid, or all of another set that has no official split."""
     neutral_frames: bool = False
     """CK+: also read the first frame of every sequence, as neutral."""
+    on_conflict: OnConflict | None = None
+    """Manifest: of an image listed with different labels or splits, drop all rows or keep the first
+    (by default what the run was trained with, else such a manifest is refused)."""
     flip: bool | None = None
     """Score the mean of each face and its mirror image; by default as the run's own scores were
     made."""

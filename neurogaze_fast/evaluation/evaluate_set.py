@@ -56,7 +56,13 @@ def evaluate_set(
     """
     if config.out is not None:
         _free(config.out, run)
-    kind, faces = find_faces(run, config.faces, config.data, neutral_frames=config.neutral_frames)
+    kind, faces = find_faces(
+        run,
+        config.faces,
+        config.data,
+        neutral_frames=config.neutral_frames,
+        on_conflict=config.on_conflict,
+    )
     same = same_set(run, faces)
     whole = not same and not getattr(faces, "official_split", True)
     split = config.split or ("all" if whole else "valid")

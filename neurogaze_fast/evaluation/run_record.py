@@ -77,10 +77,12 @@ def find_faces(
     data: Path | None = None,
     *,
     neutral_frames: bool = False,
+    on_conflict: str | None = None,
 ) -> tuple[str, FaceSet]:
     """(kind, face set): what the options name, or without any the set the run was trained on.
 
-    Images of folders are brought to the side the model was trained with.
+    Images of folders are brought to the side the model was trained with, and of a manifest that
+    contradicts itself the rows are taken that were trained with.
 
     Raises:
         ConfigError, DataError, ArtifactError: it cannot be read.
@@ -88,14 +90,18 @@ def find_faces(
     side = run.facts["size"]
     if data is None and kind is None:
         data = Path(run.facts["data"]["source"])
-        kind = _recorded_kind(run.folder)
+        kind = _recorded(run.folder, "faces")
         if kind == "demo" and data.exists():
             kind = None  # read what is there; never draw into it
         elif run.facts["data"]["synthetic"] and not data.exists():
             kind, data = "demo", None  # drawn again: the cache was emptied meanwhile
     elif data is not None:
         kind = kind or recognised(data)
-    faces = load_faces(kind, data, side=side, neutral_frames=neutral_frames)
+    if on_conflict is None and (kind or recognised(data)) == "manifest":
+        on_conflict = _recorded(run.folder, "on_conflict")
+    faces = load_faces(
+        kind, data, side=side, neutral_frames=neutral_frames, on_conflict=on_conflict
+    )
     kind = kind or recognised(data)
     return "demo" if kind == "ferplus" and faces.synthetic else kind, faces
 
@@ -116,9 +122,9 @@ def describe_set(kind: str, faces: FaceSet, same: bool) -> dict[str, Any]:
     }
 
 
-def _recorded_kind(folder: Path) -> str | None:
-    """--faces of the training, where config.json still tells."""
+def _recorded(folder: Path, option: str) -> str | None:
+    """An option of the training, where config.json still tells."""
     try:
-        return unseal(read_json(folder / CONFIG_FILE))["config"]["faces"]
+        return unseal(read_json(folder / CONFIG_FILE))["config"][option]
     except (ArtifactError, ValueError, KeyError, TypeError):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from neurogaze_fast.config import Faces
+from neurogaze_fast.config import Faces, OnConflict
 from neurogaze_fast.errors import ConfigError
 
 
@@ -20,6 +20,9 @@ class PrepareShardsConfig:
     """Folder of the face set; without one the demo set."""
     faces: Faces | None = None
     """Kind of face set; by default told from what lies in --data, else demo."""
+    on_conflict: OnConflict | None = None
+    """Manifest: of an image listed with different labels or splits, drop all rows or keep the first
+    (by default such a manifest is refused)."""
     side: int | None = None
     """Resize images to this many pixels each way; needed where they differ in size."""
     shard_mb: int = 256

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from neurogaze_fast.config import Faces, MachineConfig, require
+from neurogaze_fast.config import Faces, MachineConfig, OnConflict, require
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.training.resume import config_from_json
 
@@ -22,6 +22,9 @@ class StudentOptions:
     """Folder of the face set (FERPlus: fer2013.csv + fer2013new.csv, or the PNG folders)."""
     faces: Faces | None = None
     """Kind of face set; by default told from what lies in --data, else demo."""
+    on_conflict: OnConflict | None = None
+    """Manifest: of an image listed with different labels or splits, drop all rows or keep the first
+    (by default such a manifest is refused)."""
     bank: Path | None = None
     """Prototype bank: .safetensors, or the .npz of the paper's authors (prototypes [G * G, D]; with
     centres [G * G, 2] or in this project's order). By default a synthetic one that knows no EEG."""
