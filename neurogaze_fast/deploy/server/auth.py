@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from neurogaze_fast.deploy.server.config import is_loopback
 from neurogaze_fast.deploy.server.http_errors import RequestError
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{0,5})?")
+"""A name or an address, maybe with a port, and nothing else that a URL may have there."""
 OPEN = ("health", "page")
 """Routes without a token: they tell nothing, and probes and browsers cannot bring one."""
 
@@ -25,8 +27,9 @@ def check_caller(headers: Mapping[str, str], route: str, token: str | None) -> N
     """
     host = headers.get("Host", "")
     if token is not None and route not in OPEN:
-        given = headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        scheme, _, given = headers.get("Authorization", "").partition(" ")
+        secret = given.strip(" ").encode("utf-8", "surrogateescape")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(secret, token.encode()):
             raise RequestError(401, "this server wants Authorization: Bearer TOKEN")
     if token is None and host and not is_loopback(_name(host)):
         raise RequestError(403, "this server answers to localhost only")
@@ -36,7 +39,5 @@ def check_caller(headers: Mapping[str, str], route: str, token: str | None) -> N
 
 
 def _name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from neurogaze_fast.errors import NeurogazeError
 
+_LONGEST = 300
+"""Characters of a message: a backstop, should one ever repeat what was sent."""
+
 
 class RequestError(Exception):
-    """A request that gets an error for an answer: `status`, and `message` for the caller."""
+    """A request that gets an error for an answer: `status`, and `message` for the caller.
+
+    A 503 or 504 always says after how many seconds to try again: one, unless it is known better.
+    """
 
     def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = message if len(message) <= _LONGEST else f"{message[: _LONGEST - 3]}..."
+        if retry_after_s is None and status in (503, 504):
+            retry_after_s = 1
         self.retry_after_s = retry_after_s
 
     @property

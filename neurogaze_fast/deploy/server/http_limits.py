@@ -5,8 +5,12 @@ C, bounds header sizes, refuses smuggling, pauses pipelined requests, closes a c
 headers are not whole when the keep-alive time is over, and keeps up a stream with back-pressure;
 uvicorn (with httptools or h11) has no deadline for headers or bodies at all. No form is ever
 parsed, multipart or other. Added here: a cap on connections, one on a body's size and time, one
-on all the bodies held at once, one on the time to take a reply, and errors as JSON that repeat
-nothing of what was sent.
+on all the bodies held at once, one on the time to take a reply, answers to clients that close their
+half of a connection once they have asked, and errors as JSON that repeat nothing of what was sent.
+
+Where there are too many connections, of those that keep the server waiting, be it for headers or
+for a body, the one goes from which nothing came for longest: idle and slow clients, however many,
+never keep out one that says what it wants.
 """
 
 from __future__ import annotations
@@ -14,14 +18,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
-from neurogaze_fast.deploy.server.http_errors import RequestError, malformed
+from neurogaze_fast.deploy.server.http_errors import RequestError
 
 _SILENT = logging.getLogger(f"{__name__}.library")
 _SILENT.addHandler(logging.NullHandler())
@@ -38,64 +42,8 @@ class Limits:
     body_s: float = 10.0
     """Until a request's body is whole; also until a client has taken a reply."""
     bodies: int = 32
-    """Bodies of full size that may be held at once, all connections together."""
+    """What may be held of bodies at once, all connections together, in bodies of full size."""
     connections: int = 1000
-
-
-class BodyReader:
-    """Reads bodies within the limits."""
-
-    def __init__(self, max_body: int, limits: Limits) -> None:
-        self.max_body = max_body
-        self._limits = limits
-        self._left = limits.bodies * max_body
-
-    @asynccontextmanager
-    async def read(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        """The whole body, which counts as held until the context ends.
-
-        Raises:
-            RequestError: 413 too large (by its header, before a byte of it is read), 408 too slow,
-                415 compressed, 411 without a length, 503 too many at once, 400 broken off.
-        """
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise RequestError(415, "compressed bodies are not taken")
-        length = request.content_length
-        chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-        if length is None and not chunked:
-            raise RequestError(411, "a Content-Length is needed")
-        if length is not None and length > self.max_body:
-            raise self._too_large()
-        held = self.max_body if length is None else length
-        if held > self._left:
-            raise RequestError(503, "too many requests are being received", retry_after_s=1)
-        self._left -= held
-        try:
-            yield await self._receive(request)
-        finally:
-            self._left += held
-
-    async def _receive(self, request: web.BaseRequest) -> bytes:
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # the reply proper has not begun
-        parts = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.body_s):
-                while chunk := await request.content.readany():
-                    parts += chunk
-                    if len(parts) > self.max_body:
-                        raise self._too_large()
-        except TimeoutError:
-            raise RequestError(
-                408, f"the body was not whole within {self._limits.body_s:g} s"
-            ) from None
-        except (web.RequestPayloadError, ConnectionError) as cause:
-            raise malformed("the body broke off, or is badly chunked") from cause
-        return bytes(parts)
-
-    def _too_large(self) -> RequestError:
-        return RequestError(413, f"the body has more than {self.max_body} bytes")
 
 
 def error_response(error: RequestError) -> web.Response:
@@ -118,13 +66,51 @@ PLAIN = {
 """Headers of every reply."""
 
 
-class _Connection(web.RequestHandler):
-    __slots__ = ("_reply_s", "_unread")
+class Connection(web.RequestHandler):
+    """One connection; what is added to aiohttp's is said at the top of this file."""
 
-    def __init__(self, server: web.Server, reply_s: float, **options: Any) -> None:
+    __slots__ = ("_body", "_half_closed", "_reply_s", "_silent", "_unread")
+
+    def __init__(self, server: LimitedServer, reply_s: float, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
-        self._reply_s = reply_s
+        self._reply_s, self._silent = reply_s, server.silent
         self._unread: asyncio.TimerHandle | None = None
+        self._body: StreamReader | None = None
+        self._half_closed = False
+
+    @property
+    def asks_no_more(self) -> bool:
+        """Its client has closed its half, and nothing that it asked is left but this."""
+        return self._half_closed and not self._messages
+
+    @contextmanager
+    def awaits_body(self, body: StreamReader) -> Iterator[Callable[[], None]]:
+        """Around waiting for this body; to be told whenever some of it came."""
+        self._body = body
+        try:
+            self._came()
+            if self._half_closed:
+                self._break_off()
+            yield self._came
+        finally:
+            self._silent.pop(self, None)
+            self._body = None
+
+    def _came(self) -> None:
+        self._silent.pop(self, None)
+        self._silent[self] = None
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client sends no more. Where it has asked something, its answer is still sent."""
+        if self._waiter is not None and not self._waiter.done():
+            return None  # asyncio closes the connection
+        self._half_closed = True
+        self._break_off()
+        return True
+
+    def _break_off(self) -> None:
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(ConnectionError("half a body"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -143,6 +129,7 @@ class _Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._silent.pop(self, None)
         self._stop_waiting()
 
     def _stop_waiting(self) -> None:
@@ -169,8 +156,11 @@ class LimitedServer(web.Server):
     """aiohttp's low-level server with a cap on connections, deadlines, and JSON errors."""
 
     def __init__(self, handler: Handler, limits: Limits) -> None:
-        # Leaving a client's request must also leave the queue.
-        super().__init__(handler, handler_cancellation=True)
+        # A client whose connection is reset must also leave the queue.
+        super().__init__(self._answer, handler_cancellation=True)
+        self.silent: dict[Connection, None] = {}
+        """Those that are waited for, the one first from which nothing came for longest."""
+        self._handler = handler
         self._reply_s = limits.body_s
         self._options: dict[str, Any] = {
             "keepalive_timeout": limits.header_s,
@@ -188,10 +178,27 @@ class LimitedServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for a new connection."""
-        return _Connection(self, self._reply_s, **self._options)
+        return Connection(self, self._reply_s, **self._options)
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        connection = cast(Connection, request.protocol)
+        self.silent.pop(connection, None)
+        try:
+            response = await self._handler(request)
+            if connection.asks_no_more:
+                response.force_close()
+            return response
+        finally:
+            if connection.transport is not None:
+                self.silent[connection] = None
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Count the connection, or end it."""
+        """Count the connection, and end one where they are too many."""
         super().connection_made(handler, transport)
+        connection = cast(Connection, handler)
+        self.silent[connection] = None
         if len(self.connections) > self._max_connections:
-            transport.abort()
+            silent = next(iter(self.silent))
+            del self.silent[silent]
+            if silent.transport is not None:
+                silent.transport.abort()

@@ -3,7 +3,7 @@
 JSON tensors, and the binary tensor extension that Triton's clients use: a JSON part of
 ``Inference-Header-Content-Length`` bytes, then the tensors' bytes in its order. Everything here is
 a pure function of bytes and runs on a helper thread. What a body may cost is bounded by its
-size: tensors are checked level by level against the declared shape, which is checked first.
+size: the numbers of a JSON tensor never become Python objects.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from neurogaze_fast.deploy.server.http_errors import malformed
+from neurogaze_fast.deploy.server.json_numbers import Numbers, parse_json
 from neurogaze_fast.emotions import EMOTIONS
 
 MODEL = "neurogaze"
@@ -100,17 +100,10 @@ def write_infer(
 
 
 def _json_object(text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as cause:  # bad UTF-8 is a ValueError too
-        raise malformed("the JSON part cannot be parsed") from cause
+    value = parse_json(text)
     if not isinstance(value, dict):
         raise malformed("the JSON part is not an object")
     return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _id(value: Any) -> str | None:
@@ -138,7 +131,7 @@ def _images(inputs: Any, tail: memoryview, size: int, max_batch: int) -> np.ndar
     ):
         raise malformed(f"the shape of {INPUT!r} must be [N, {size}, {size}, 3]")
     if shape[0] > max_batch:
-        raise malformed(f"{shape[0]} images; at most {max_batch} are taken in one request")
+        raise malformed(f"too many images; at most {max_batch} are taken in one request")
     parameters = _parameters(tensor)
     if "shared_memory_region" in parameters:
         raise malformed("shared memory is not supported; send the tensor in the body")
@@ -146,7 +139,12 @@ def _images(inputs: Any, tail: memoryview, size: int, max_batch: int) -> np.ndar
     if length is None:
         if len(tail):
             raise malformed("bytes follow the JSON part, but no tensor says that they are its")
-        return _from_json(tensor.get("data"), shape)
+        data = tensor.get("data")
+        if isinstance(data, Numbers):
+            return data.read(shape)
+        if isinstance(data, list):
+            raise malformed("data must be whole numbers from 0 to 255")
+        raise malformed(f"{INPUT!r} needs data, or binary_data_size")
     if "data" in tensor:
         raise malformed(f"{INPUT!r} has both data and binary_data_size")
     if type(length) is not int or length != math.prod(shape) or length != len(tail):
@@ -155,28 +153,6 @@ def _images(inputs: Any, tail: memoryview, size: int, max_batch: int) -> np.ndar
             f"follow the JSON part; {len(tail)} do"
         )
     return np.frombuffer(tail, np.uint8).reshape(shape)
-
-
-def _from_json(data: Any, shape: list[int]) -> np.ndarray:
-    """`data` may be flat in row-major order, or nested like the shape."""
-    if not isinstance(data, list):
-        raise malformed(f"{INPUT!r} needs data, or binary_data_size")
-    nested = bool(data) and isinstance(data[0], list)
-    if nested:
-        if len(data) != shape[0]:
-            raise malformed("nested data does not have its tensor's shape")
-        for width in shape[1:]:
-            if not all(type(row) is list and len(row) == width for row in data):
-                raise malformed("nested data does not have its tensor's shape")
-            data = list(chain.from_iterable(data))
-    if len(data) != math.prod(shape):
-        raise malformed(f"data has {len(data)} values; its shape needs {math.prod(shape)}")
-    if not set(map(type, data)) <= {int}:
-        raise malformed("data must be whole numbers")
-    try:
-        return np.frombuffer(bytes(data), np.uint8).reshape(shape)
-    except ValueError as cause:
-        raise malformed("data must be numbers from 0 to 255") from cause
 
 
 def _outputs(request: dict[str, Any]) -> tuple[tuple[str, bool], ...]:

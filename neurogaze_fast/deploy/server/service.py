@@ -18,9 +18,10 @@ from neurogaze_fast.deploy.face import faces_of
 from neurogaze_fast.deploy.server import inference_protocol as protocol
 from neurogaze_fast.deploy.server.auth import check_caller
 from neurogaze_fast.deploy.server.batching import Batcher
+from neurogaze_fast.deploy.server.bodies import BodyReader
 from neurogaze_fast.deploy.server.config import ServeConfig
 from neurogaze_fast.deploy.server.http_errors import RequestError, malformed
-from neurogaze_fast.deploy.server.http_limits import PLAIN, BodyReader, Limits, error_response
+from neurogaze_fast.deploy.server.http_limits import PLAIN, Limits, error_response
 from neurogaze_fast.deploy.server.metrics import CONTENT_TYPE, Metrics
 from neurogaze_fast.deploy.server.page import load_page
 from neurogaze_fast.deploy.server.pictures import decode_picture
@@ -107,8 +108,8 @@ class Service:
                 response = await self._answer(request, route, methods)
             except RequestError as error:
                 response = error_response(error)
-                if error.status in (401, 403, 405, 408, 411, 413, 415):
-                    response.force_close()  # the body may be unread
+                if not request.content.is_eof():
+                    response.force_close()  # the body is unread
             except Exception:
                 log.exception("a request to %s failed", route)
                 response = error_response(RequestError(500, "the server made a mistake"))
