@@ -49,8 +49,7 @@ class BodyReader:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise RequestError(415, "compressed bodies are not taken")
         length = request.content_length
-        chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-        if length is None and not chunked:
+        if length is None and not _is_chunked(request):
             raise RequestError(411, "a Content-Length is needed")
         if length is not None and length > self.max_body:
             raise self._too_large()
@@ -69,7 +68,7 @@ class BodyReader:
         self._arriving.add(held)
         try:
             async with asyncio.timeout(self._limits.body_s) as held.time_left:
-                with connection.awaits_body(request.content) as came:
+                with connection.awaits_body(request.content, _is_chunked(request)) as came:
                     while chunk := await request.content.readany():
                         came()
                         parts += chunk
@@ -104,3 +103,7 @@ class BodyReader:
 
     def _too_large(self) -> RequestError:
         return RequestError(413, f"the body has more than {self.max_body} bytes")
+
+
+def _is_chunked(request: web.BaseRequest) -> bool:
+    return "chunked" in request.headers.get("Transfer-Encoding", "").lower()

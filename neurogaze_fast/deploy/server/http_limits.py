@@ -30,6 +30,9 @@ from neurogaze_fast.deploy.server.http_errors import RequestError
 _SILENT = logging.getLogger(f"{__name__}.library")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False  # a trace per malformed request would fill disks; they are counted
+_AT_ONCE, _OF_CHUNKS = 16_384, 2048
+"""Bytes of one connection that are read before it is the others' turn; chunks may be of one byte,
+and then take the parser a microsecond or more each."""
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
 
@@ -84,9 +87,10 @@ class Connection(web.RequestHandler):
         return self._half_closed and not self._messages
 
     @contextmanager
-    def awaits_body(self, body: StreamReader) -> Iterator[Callable[[], None]]:
+    def awaits_body(self, body: StreamReader, chunked: bool) -> Iterator[Callable[[], None]]:
         """Around waiting for this body; to be told whenever some of it came."""
         self._body = body
+        self._read_at_once(_OF_CHUNKS if chunked else _AT_ONCE)
         try:
             self._came()
             if self._half_closed:
@@ -95,6 +99,11 @@ class Connection(web.RequestHandler):
         finally:
             self._silent.pop(self, None)
             self._body = None
+            self._read_at_once(_AT_ONCE)
+
+    def _read_at_once(self, count: int) -> None:
+        if self.transport is not None:
+            self.transport.max_size = count  # type: ignore[attr-defined]  # asyncio's reads it
 
     def _came(self) -> None:
         self._silent.pop(self, None)
@@ -117,6 +126,7 @@ class Connection(web.RequestHandler):
         # Paused from the first byte that the system does not take: asyncio waits without end for
         # what is left, even on a connection that was closed.
         cast(asyncio.Transport, transport).set_write_buffer_limits(high=0)
+        self._read_at_once(_AT_ONCE)
 
     def pause_writing(self) -> None:
         super().pause_writing()

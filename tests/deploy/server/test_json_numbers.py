@@ -13,7 +13,7 @@ from neurogaze_fast.deploy.server.json_numbers import MAX_REST, Numbers, parse_j
 
 SHAPE = (2, 2, 2, 3)
 LARGE = 8_000_000
-CPU_S = 0.4
+CPU_S = 0.2
 """Processor time that a hostile body of 8 MB may take at most; about 0.03 s, on an idle machine."""
 HEAD = b'{"inputs":[{"name":"images","datatype":"UINT8","shape":[64,64,64,3],"data":['
 
