@@ -7,4 +7,8 @@ Shape letters used in every docstring: B batch, C emotions, D embedding width, K
 N items, H and W height and width.
 """
 
+from neurogaze_fast.footprint import switch_off_reports
+
 __version__ = "0.1.0"
+
+switch_off_reports()

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from neurogaze_fast.footprint import keep_caches_together
+
 
 class NeurogazeError(Exception):
     """Base of every error raised for bad input; commands print it and exit with `exit_code`."""
@@ -61,6 +63,7 @@ class Interrupted(NeurogazeError):
 
 def run_command(main: Callable[[], object]) -> None:
     """Run a command; print a :class:`NeurogazeError` as one paragraph and exit with its code."""
+    keep_caches_together()
     try:
         main()
     except NeurogazeError as error:

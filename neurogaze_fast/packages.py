@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from neurogaze_fast.footprint import REPORTING_MODULES
+
 IMPORT_TIMEOUT_S = 60.0
 
 
@@ -60,6 +62,7 @@ PACKAGES = (
 # Runs in the child: one JSON line per package. Whatever the packages print goes to stderr.
 _IMPORTER = """
 import importlib, importlib.util, json, os, sys
+sys.modules.update(dict.fromkeys(json.loads(sys.argv.pop(1))))  # what only reports to its makers
 results = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 extras = {
@@ -99,9 +102,8 @@ def try_imports(names: Sequence[str], timeout_s: float = IMPORT_TIMEOUT_S) -> di
     """
     results: dict[str, dict] = {}
     # The child sees the same modules as this process, and not those of the current folder.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    while pending := [name for name in names if name not in results]:
-        command = [sys.executable, "-P", "-W", "ignore", "-c", _IMPORTER, *pending]
+import importlib, importlib.util, json, os, sys
+sys.modules.update(dict.fromkeys(json.loads(sys.argv.pop(1))))  # what only reports to its makers
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
                                   timeout=timeout_s, env=environment)  # fmt: skip

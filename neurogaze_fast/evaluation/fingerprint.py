@@ -65,13 +65,15 @@ def code_commit() -> str | None:
     here = Path(__file__)
     try:
         _git(here.parent, "ls-files", "--error-unmatch", "__init__.py")
-        return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        commit = _git(here.parent, "rev-parse", "HEAD")
+        differs = _git(here.parent, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{commit}-dirty" if differs else commit
 
 
 def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
-    )
+    # Without the option, a mere question writes the index of the repository anew.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from neurogaze_fast.errors import ConfigError, OutputExistsError
@@ -14,6 +13,7 @@ from neurogaze_fast.faces.folder import has_split_folders, is_folder_set, read_f
 from neurogaze_fast.faces.manifest import is_manifest, read_face_manifest
 from neurogaze_fast.faces.shards import is_shard_set, read_shards
 from neurogaze_fast.faces.synthetic import SYNTHETIC_MARKER, write_demo_faces
+from neurogaze_fast.footprint import cache_folder
 
 _WANTED = {
     "ferplus": "the folder with fer2013.csv and fer2013new.csv (or the FER2013Train/Valid/Test "
@@ -121,7 +121,4 @@ def demo_folder() -> Path:
     """Where the demo set is kept between runs: the user's cache folder, by package version."""
     from neurogaze_fast import __version__
 
-    cache = os.environ.get("NEUROGAZE_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "neurogaze_fast"
-    )
-    return Path(cache) / f"demo-faces-{__version__}"
+    return cache_folder() / f"demo-faces-{__version__}"
