@@ -76,7 +76,8 @@ def parse_json(text: bytes) -> Any:
     Raises:
         RequestError: 400 no JSON, or more of it than a request of ours can have.
     """
-    rest, lists = bytearray(), {}
+    rest = bytearray()
+    lists: dict[str, Numbers] = {}
     other, at = text.translate(_OTHER), 0
     for key in _DATA.finditer(text):
         end = other.find(1, key.end())
