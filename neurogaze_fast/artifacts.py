@@ -12,13 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neurogaze_fast.errors import ArtifactError
+from neurogaze_fast.errors import ArtifactError, NeurogazeError
 
 MANIFEST_SCHEMA = 1
 _SELF_HASH = "manifest_sha256"
+_FIELDS = {"file": str, "bytes": int, "sha256": str, "provenance": dict}
+_NOT_OURS = (
+    "It was edited, or another program or version wrote it: restore it from a copy or make it "
+    "again."
+)
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -53,6 +59,55 @@ def unseal(sealed: dict[str, Any]) -> dict[str, Any]:
     if sealed.get("sha256") != sha256_bytes(canonical_json(description)):
         raise ValueError("its hash differs: it was edited")
     return description
+
+
+def check_fields(
+    value: Any,
+    fields: Mapping[str, Any],
+    source: str | Path,
+    error: type[NeurogazeError] = ArtifactError,
+    *,
+    within: str = "",
+) -> None:
+    """Refuse a JSON object that lacks a field its reader needs, or holds another type there.
+
+    A seal says that a file is whole, not that it is one of ours: whoever changes it can seal it
+    again.
+
+    Args:
+        value: What was parsed, of any type.
+        fields: Name -> type, tuple of types, or a mapping like this one for an object inside it.
+            A name that ends in "?" may be absent or null. A whole number counts as a float.
+        source: The file, for the message; within: the path of `value` inside it.
+
+    Raises:
+        ArtifactError (or `error`): the first field that is wrong, by name.
+    """
+    if not isinstance(value, dict):
+        raise error(f"{source} holds {_brief(value)} for {within or 'its content'}, not an "
+                    f"object. {_NOT_OURS}")  # fmt: skip
+    for name, kind in fields.items():
+        key = name.removesuffix("?")
+        label = f"{within}.{key}" if within else key
+        found = value.get(key)
+        if found is None and name != key:
+            continue
+        if key not in value:
+            raise error(f"{source} has no {label!r}. {_NOT_OURS}")
+        if isinstance(kind, Mapping):
+            check_fields(found, kind, source, error, within=label)
+            continue
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not (type(found) in kinds or (type(found) is int and float in kinds)):
+            expected = " or ".join(each.__name__ for each in kinds)
+            raise error(
+                f"{source} holds {_brief(found)} for {label!r}, where {expected} belongs. "
+                f"{_NOT_OURS}"
+            )
+
+
+def _brief(value: Any) -> str:
+    return f"{value!r:.60}"
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -168,6 +223,7 @@ def read_manifest(path: Path, error: type[ArtifactError] = ArtifactError) -> dic
             f"{sidecar} has schema {manifest.get('schema')!r}, this version reads "
             f"{MANIFEST_SCHEMA}: use the version of neurogaze_fast that wrote it."
         )
+    check_fields(manifest, _FIELDS, sidecar, error)
     if manifest["file"] != path.name:
         raise error(
             f"{sidecar} describes {manifest['file']!r}, not {path.name!r}: the files were "

@@ -55,10 +55,23 @@ class RankLostError(NeurogazeError):
     exit_code = 4
 
 
+class WorkerLostError(NeurogazeError):
+    """A process that decodes images is gone."""
+
+    exit_code = 4
+
+
+class RunInUseError(NeurogazeError):
+    """Another process is writing this run; nothing was touched."""
+
+
 class Interrupted(NeurogazeError):
     """SIGTERM (or Ctrl-C) arrived; the state was saved first."""
 
     exit_code = 143
+
+
+_SAID_BY_ALL = (RankLostError, WorkerLostError)
 
 
 def run_command(main: Callable[[], object]) -> None:
@@ -68,7 +81,7 @@ def run_command(main: Callable[[], object]) -> None:
         main()
     except NeurogazeError as error:
         # Of several processes only the first speaks, but for what another alone can say.
-        if os.environ.get("RANK", "0") == "0" or isinstance(error, RankLostError):
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, _SAID_BY_ALL):
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # a full disk, a folder that may not be read: the system's own words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from neurogaze_fast.errors import run_command
 from neurogaze_fast.student.config import RECIPES, TrainConfig, train_config_from_json
 from neurogaze_fast.student.restart import ON_RESUME, after_restart
 from neurogaze_fast.training.resume import refuse_changes
-from neurogaze_fast.training.run_folder import CONFIG_FILE
+from neurogaze_fast.training.run_folder import CONFIG_FILE, sole_writer
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,8 @@ def train(config: TrainConfig) -> Path:
     device = world.device(pick_device(config.device))
     try:
         world.join(device)
-        return _train(config, device, world)
+        with contextlib.ExitStack() as held:
+            return _train(config, device, world, held)
     except RuntimeError as error:
         readable = world.blame(error)
         if readable is None:
@@ -66,7 +68,9 @@ def train(config: TrainConfig) -> Path:
         world.leave()
 
 
-def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
+def _train(
+    config: TrainConfig, device: torch.device, world: World, held: contextlib.ExitStack
+) -> Path:
     from rich.console import Console
 
     from neurogaze_fast.evaluation.report import score_table
@@ -78,6 +82,13 @@ def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
     from neurogaze_fast.student.run import TrainingRun, run_folder
 
     console = Console(quiet=not world.first)
+
+    def hold(folder: Path) -> None:
+        """Keep every other process from writing this run until this one ends."""
+        world.once(lambda: held.enter_context(sole_writer(folder, console.print)))
+
+    if config.resume is not None:
+        hold(config.resume)
     if config.data is not None:  # found again from whatever folder the run is continued in
         config = replace(config, data=config.data.resolve())
     with console.status("Reading faces"):
@@ -97,6 +108,8 @@ def _train(config: TrainConfig, device: torch.device, world: World) -> Path:
         console=console,
         world=world,
     )
+    if config.resume is None:
+        hold(folder)
     introduce(run, console)
     run.train()
     if not world.first:

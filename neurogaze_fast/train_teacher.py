@@ -52,6 +52,7 @@ def train_teacher(config: TrainTeacherConfig) -> Path:
     from neurogaze_fast.eeg.maps import MapSet
     from neurogaze_fast.signals import stop_on_signal
     from neurogaze_fast.teacher.run import TeacherRun, teacher_folder
+    from neurogaze_fast.training.run_folder import sole_writer
 
     console = Console()
     # Found again from whatever folder the run is continued in.
@@ -60,9 +61,10 @@ def train_teacher(config: TrainTeacherConfig) -> Path:
         maps = MapSet.load(config.maps)
     folder = teacher_folder(config)
     run = TeacherRun(config, maps, folder, console)
-    _introduce(run, console)
-    with stop_on_signal() as stop:
-        result = run.train(stop)
+    with sole_writer(folder, console.print):
+        _introduce(run, console)
+        with stop_on_signal() as stop:
+            result = run.train(stop)
     if "pooled" in result:
         console.print(score_table(result))
     where = f"Teacher: {folder}\nNext: python -m neurogaze_fast.build_prototypes {folder}"

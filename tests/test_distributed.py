@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
+from neurogaze_fast.artifacts import verified_open
 from neurogaze_fast.distributed import World, synchronise_batch_norm
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.student.config import TrainConfig, train_config_from_json
@@ -118,6 +120,22 @@ def test_a_killed_process_is_replaced_and_the_run_goes_on(together, small_set, t
     models = [root / name / "model.safetensors" for root, name in
               ((tmp_path, "killed"), (folder, "two"))]  # fmt: skip
     assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_a_run_without_a_checkpoint_yet_is_started_again_by_several(together, tmp_path):
+    folder, _ = together
+    (tmp_path / "begun").mkdir()
+    for name in ("config.json", "bank.safetensors", "bank.manifest.json"):
+        shutil.copy(folder / "two" / name, tmp_path / "begun")
+    recorded = train_config_from_json(tmp_path / "begun" / "config.json")
+    again = replace(recorded, out=tmp_path / "begun")
+    environment = {"TORCHELASTIC_MAX_RESTARTS": "1", "TORCHELASTIC_RESTART_COUNT": "1"}
+    assert after_restart(again, environment).resume == tmp_path / "begun"
+    out = finish(launch(["--resume", "begun"], tmp_path, 2))
+    assert "starting at step 0" in out
+    models = [root / "model.safetensors" for root in (tmp_path / "begun", folder / "two")]
+    weights = [verified_open(path)[0] for path in models]
+    assert weights[0] == weights[1]
 
 
 def test_a_killed_process_without_restarts_ends_with_a_clear_error(small_set, tmp_path):

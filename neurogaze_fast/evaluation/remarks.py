@@ -41,6 +41,11 @@ def _selection(metrics: dict[str, Any]) -> Iterator[str]:
                     f"{note}chosen by {selected['by']} on {on}: the scores on {on} flatter the "
                     "model a little for it."
                 )
+        if lost := selected.get("lost"):
+            yield (
+                f"Epoch {lost['epoch']} had scored better, but the file that kept its weights was "
+                "damaged."
+            )
 
 
 def _set(metrics: dict[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neurogaze_fast.errors import DataError
+from neurogaze_fast.errors import DataError, NonFiniteError
 from neurogaze_fast.evaluation.calibration import (
     Scaling,
     calibration,
@@ -178,7 +178,8 @@ def validator(
     Quicker than :func:`score`: in the training's own precision, summary scores only.
 
     Raises:
-        DataError: there is no valid split, or no labelled image in it.
+        DataError: there is no valid split, or no labelled image in it. The function raises
+            NonFiniteError where the model's answers are not finite.
     """
     part = faces.usable("valid")
     index, _ = part.labelled("argmax")
@@ -194,6 +195,12 @@ def validator(
         logits = predict_logits(
             model, images, size=size, device=device, amp_dtype=amp_dtype, flip=flip
         )
+        broken = int((~np.isfinite(logits)).any(1).sum())
+        if broken:
+            raise NonFiniteError(
+                f"The run diverged: for {broken} of {len(logits)} valid images the model answers "
+                "with values that are not finite. Lower --learning-rate and start a new run."
+            )
         scores = split_scores(logits, labels, duplicate)["8way"]
         return {name: scores[name] for name in SUMMARY}
 

@@ -10,23 +10,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 
+from neurogaze_fast.artifacts import check_fields
 from neurogaze_fast.distributed import World
 from neurogaze_fast.errors import CheckpointError, DataError, Interrupted, NonFiniteError
 from neurogaze_fast.faces.loaders import open_loader
+from neurogaze_fast.faces.lost_worker import naming_lost_workers
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.signals import stop_on_signal
+from neurogaze_fast.student.best import KEEP_BEST, find_best
 from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.networks import Student
 from neurogaze_fast.student.objective import TERMS, Objective
 from neurogaze_fast.student.schedule import geo_ramp, image_size
 from neurogaze_fast.student.step import StudentStep
 from neurogaze_fast.student.targets import TrainingRows
-from neurogaze_fast.training.checkpoint import save_checkpoint
+from neurogaze_fast.training.checkpoint import check_origin, reading_state, save_checkpoint
 from neurogaze_fast.training.guard import LIMIT
 from neurogaze_fast.training.machine_state import machine_state, restore_machine_state
 from neurogaze_fast.training.progress import RunProgress
@@ -34,6 +38,7 @@ from neurogaze_fast.training.schedule import learning_rate
 
 ALONE = World()
 SMALLEST_SCALE = 2.0**-14
+_BEST = {"epoch": int, "value": float, "by": str}
 
 Validate = Callable[[torch.nn.Module, int], dict[str, float]]
 
@@ -69,9 +74,10 @@ class Trainer:
         self.order = EpochOrder(
             len(rows.images), config.batch_size, config.seed, world.rank, world.size
         )
-        self.loader = open_loader(
-            config.loader, rows.images, self.order, device, self._say, workers=config.workers
-        )
+        with naming_lost_workers("start again, with fewer --workers if memory is short."):
+            self.loader = open_loader(
+                config.loader, rows.images, self.order, device, self._say, workers=config.workers
+            )
         self.run_step = StudentStep(
             config, self.model, objective.to(device), rows.targets, device, world
         )
@@ -79,6 +85,10 @@ class Trainer:
         self.epoch = self.batch = self.step = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
+        self.lost: dict[str, Any] | None = None
+        """The best epoch whose weights were found damaged, if a better one has not come since."""
+        self.run: str | None = None
+        """Identity of the run that checkpoints must belong to: the seal of its config.json."""
         self._seconds = self._wait = 0.0
         self._stop = threading.Event()
 
@@ -93,9 +103,11 @@ class Trainer:
 
         Raises:
             Interrupted: SIGTERM or SIGINT, after saving.
-            NonFiniteError: eight bad batches in a row.
+            NonFiniteError: the run diverged. WorkerLostError: a decoding process died.
         """
+        go_on = f"python -m neurogaze_fast.train --resume {self._folder.parent}"
         with (
+            naming_lost_workers(f"nothing saved is lost, continue with: {go_on}"),
             contextlib.closing(self.loader),
             stop_on_signal() as self._stop,
             RunProgress(self._console, self.total_steps, self.step) as progress,
@@ -197,6 +209,7 @@ class Trainer:
     def _end_epoch(self, size: int, progress: RunProgress) -> None:
         config = self.config
         step = self.run_step
+        step.guard.require_some(float(step.counted), self.epoch + 1)
         valid = self.world.once(lambda: self._validate(self.scored_model, size))
         means = (step.totals / step.counted.clamp_min(1)).tolist()
         images = len(self.order) * self.order.global_batch
@@ -227,9 +240,7 @@ class Trainer:
         # Only epochs at the full size compete: the model is used at that size.
         if size == config.size and (self.best is None or value > self.best["value"]):
             self.best = {"epoch": self.epoch, "value": value, "by": config.select}
-            state = {"model": self.scored_model.state_dict(), "best": self.best}
-            if self.world.first:
-                save_checkpoint(self._folder, "best", self.step, state, keep=1)
+            self._save_best()
         self._save()
         if self._agree(True, self._stop.is_set())[0] and self.epoch < config.epochs:
             raise Interrupted(
@@ -237,9 +248,51 @@ class Trainer:
                 f"with: python -m neurogaze_fast.train --resume {self._folder.parent}"
             )
 
+    def best_state(self) -> dict[str, Any] | None:
+        """The weights kept so far, ``{"model", "best"}``; None before the first epoch that counts.
+
+        Where those of the best epoch are lost, another state takes its place, and that is said.
+
+        Raises:
+            CheckpointError: the kept weights are another run's.
+        """
+        if self.best is None:
+            return None
+        state, lost = find_best(
+            self._folder, self.best, self.history, self._present(), run=self.run
+        )
+        if not lost:
+            return state
+        if self.lost is None or self.lost["value"] < self.best["value"]:
+            self.lost = self.best
+        self.best = None if state is None else state["best"]
+        instead = f"epoch {self.best['epoch']}" if self.best else "the best epoch still to come"
+        for reason in lost:
+            self._warn(reason)
+        self._warn(f"Lost: the weights of epoch {self.lost['epoch']}, the best. Kept is {instead}.")
+        if state is not None:
+            self._save_best(state)
+        return state
+
+    def _present(self) -> dict[str, Any]:
+        """The weights as they are, as a best state if an epoch at full size has just ended."""
+        best = None
+        if self.batch == 0 and self.history and self.history[-1]["size"] == self.config.size:
+            value = self.history[-1]["valid"].get(self.config.select, self.epoch)
+            best = {"epoch": self.epoch, "value": value, "by": self.config.select}
+        return {"model": self.scored_model.state_dict(), "best": best}
+
+    def _save_best(self, state: dict[str, Any] | None = None) -> None:
+        if self.world.first:
+            state = {**(state or self._present()), "run": self.run}
+            save_checkpoint(self._folder, "best", self.step, state, keep=KEEP_BEST)
+
     def _say(self, line: str) -> None:
         if not self.world.first:  # its console is quiet; this only it can tell
             print(f"process {self.world.rank}: {line}", file=sys.stderr)
+        self._warn(line)
+
+    def _warn(self, line: str) -> None:
         self._console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
 
     def _save(self) -> None:
@@ -255,6 +308,8 @@ class Trainer:
             "position": [self.epoch, self.batch, self.step],
             "history": self.history,
             "best": self.best,
+            "lost": self.lost,
+            "run": self.run,
             "clock": [self._seconds, self._wait],
             **machine_state(self.device),
         }
@@ -263,17 +318,39 @@ class Trainer:
         """Take up the run where `state` left it.
 
         Raises:
-            CheckpointError: the state is of another architecture.
+            CheckpointError: the state is of another run or architecture, or malformed.
         """
+        with reading_state(source):
+            self._take_up(state, source)
+
+    def _take_up(self, state: dict[str, Any], source: str) -> None:
+        if not check_origin(state, self.run, source):
+            self._warn(
+                f"{source} does not say which run it belongs to, for an older version wrote it: "
+                "only its architecture, place and learning rate were compared."
+            )
         own = [self.model.architecture, self.model.stem, self.model.channels]
         if state["architecture"] != own:
             raise CheckpointError(
                 f"{source} is of {state['architecture']} (architecture, stem, channels), this run "
                 f"trains {own}. Continue with the options it was started with."
             )
+        epoch, batch, step = state["position"]
+        due = [self._rate(len(self.order) * (n + 1) - 1) for n in range(epoch)]
+        past = [entry["learning_rate"] for entry in state["history"]]
+        if step != epoch * len(self.order) + batch or not np.allclose(past, due, rtol=1e-9, atol=0):
+            raise CheckpointError(
+                f"{source} stands at step {step}, {epoch} epochs and {batch} batches, with other "
+                "batches to an epoch or other learning rates than this run has. It was saved by "
+                "another run: take it away."
+            )
         self.run_step.load_state_dict(state["step"])
         self.loader.load_state_dict(state["loader"])
-        self.epoch, self.batch, self.step = state["position"]
+        self.epoch, self.batch, self.step = epoch, batch, step
         self.history, self.best = state["history"], state["best"]
+        self.lost = state.get("lost")
+        for kept in (self.best, self.lost):
+            if kept is not None:
+                check_fields(kept, _BEST, source, CheckpointError)
         self._seconds, self._wait = state["clock"]
         restore_machine_state(state, self.device, self._console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neurogaze_fast.errors import CheckpointError
+from neurogaze_fast.training.run_folder import CHECKPOINTS, CONFIG_FILE
 
 MODEL_FILE = "model.safetensors"
 
@@ -20,7 +21,7 @@ def model_path(run: Path) -> Path:
     if not path.exists():
         hint = (
             f"It was interrupted: continue it with --resume {run}."
-            if (run / "checkpoints").is_dir()
+            if (run / CHECKPOINTS).is_dir() or (run / CONFIG_FILE).exists()
             else "Name a run folder that training finished, or a model.safetensors file."
         )
         raise CheckpointError(f"{path} does not exist. {hint}")

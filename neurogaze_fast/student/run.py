@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from neurogaze_fast.artifacts import (
+    check_fields,
     manifest_path,
     sha256_file,
     verified_open,
@@ -19,7 +20,7 @@ from neurogaze_fast.artifacts import (
 from neurogaze_fast.device import prepare_torch
 from neurogaze_fast.distributed import World
 from neurogaze_fast.environment import environment
-from neurogaze_fast.errors import CheckpointError
+from neurogaze_fast.errors import CheckpointError, ConfigError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import recognised
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
@@ -33,12 +34,13 @@ from neurogaze_fast.student.model_file import MODEL_FILE
 from neurogaze_fast.student.networks import Student, build_student, load_weights
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.targets import training_rows
-from neurogaze_fast.training.checkpoint import newest_checkpoint
+from neurogaze_fast.training.checkpoint import has_begun, newest_checkpoint
 from neurogaze_fast.training.run_folder import (
     BANK_FILE,
     CHECKPOINTS,
     CONFIG_FILE,
-    create_folder,
+    new_folder,
+    read_config,
     write_config,
 )
 
@@ -68,7 +70,7 @@ class TrainingRun:
             prototypes, cells = prototypes_and_cells(self.bank, config)
         rows = training_rows(faces["train"], config, cells, self.device)
         model = build_student(config.model, stem=config.stem)
-        if config.init is not None and not resuming:
+        if config.init is not None and not (resuming and self._begun()):
             _initialise(model, config.init)
         weights = ObjectiveWeights.from_config(config)
         objective = Objective(
@@ -95,16 +97,19 @@ class TrainingRun:
             self.facts = self._facts()
             self._restore()
         else:  # everything that can be refused has been by now
-            self.facts = world.once(self._claim)
+            self.facts, self.trainer.run = world.once(self._claim)
 
-    def _claim(self) -> dict[str, Any]:
-        create_folder(self.folder)
-        if self.bank is not None:
-            self.bank.save(self.folder / BANK_FILE)
-            self.bank = PrototypeBank.load(self.folder / BANK_FILE)
-        metadata = self._facts()
-        write_config(self.folder, self.config, metadata)
-        return metadata
+    def _claim(self) -> tuple[dict[str, Any], str]:
+        with new_folder(self.folder) as draft:
+            if self.bank is not None:
+                self.bank.save(draft / BANK_FILE)
+                self.bank = PrototypeBank.load(draft / BANK_FILE)
+            metadata = self._facts()
+            return metadata, write_config(draft, replace(self.config, out=self.folder), metadata)
+
+    def _begun(self) -> bool:
+        """Whether the run saved anything before it is resumed now."""
+        return self.world.once(lambda: has_begun(self.folder / CHECKPOINTS))
 
     def train(self) -> list[dict[str, Any]]:
         """Fit, then write the selected epoch as model.safetensors; return the history."""
@@ -115,13 +120,17 @@ class TrainingRun:
         done = len(self.trainer.history)
         with SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1) as self._writer:
             history = self.trainer.fit()
-        state, _, _ = newest_checkpoint(self.folder / CHECKPOINTS, "best")
+        state = self.trainer.best_state()
+        selected = {**state["best"], "on": "valid"}
+        lost = self.trainer.lost
+        if lost is not None and lost["value"] > selected["value"]:
+            selected["lost"] = lost  # its weights were damaged: these are the next best
         facts = {
             **self.facts,
             "size": self.config.size,
             "flip": self.config.flip,
-            "selected": {**state["best"], "on": "valid"},
-            "config_sha256": json.loads((self.folder / CONFIG_FILE).read_text())["sha256"],
+            "selected": selected,
+            "config_sha256": self.trainer.run,
         }
         save_model(self.folder / MODEL_FILE, self.trainer.model, state["model"], facts)
         return history
@@ -149,25 +158,53 @@ class TrainingRun:
         }
 
     def _restore(self) -> None:
-        recorded = json.loads((self.folder / CONFIG_FILE).read_text())
+        recorded = read_config(self.folder / CONFIG_FILE)
+        hashed = {f"{key}?": {"sha256": str} for key in ("bank", "kd_teacher", "init")}
+        check_fields(
+            recorded, {"data": {"sha256": str}, **hashed}, self.folder / CONFIG_FILE, ConfigError
+        )
         what = {
             "data": f"the set {self.faces.source}",
             "bank": f"the bank {self.folder / BANK_FILE}",
             "kd_teacher": f"the KD teacher {' '.join(self.config.kd_teacher)}",
         }
+        if not self._begun():  # then its initial weights are read once more
+            what["init"] = f"--init {self.config.init}"
         for key, name in what.items():
-            old, new = recorded[key], self.facts[key]
+            old, new = recorded.get(key), self.facts[key]
             if (old and old["sha256"]) != (new and new["sha256"]):
                 raise CheckpointError(
                     f"{name[0].upper()}{name[1:]} is not the one {self.folder} was started with "
                     "(its hash differs). Point to the original, or start a new run."
                 )
+        self.trainer.run = recorded["sha256"]
         folder = self.folder / CHECKPOINTS
+        if not self._begun():
+            self._start_again()
+            return
         state, path, skipped = self.world.once(lambda: newest_checkpoint(folder, "last"))
         for reason in skipped:
             self.console.print(f"[yellow]Passed over:[/] {escape(reason)}")
         self.trainer.load_state_dict(state, str(path))
+        self.trainer.best, self.trainer.lost = self.world.once(self._check_best)
         self.console.print(f"Continuing {self.folder} from step {self.trainer.step}.", markup=False)
+
+    def _check_best(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Find damage to the kept epoch now, and not after all the others were trained."""
+        self.trainer.best_state()
+        return self.trainer.best, self.trainer.lost
+
+    def _start_again(self) -> None:
+        """Go on with a run that was ended before its first checkpoint: from step 0."""
+        if (self.folder / MODEL_FILE).exists():
+            raise CheckpointError(
+                f"{self.folder} holds a finished model but no checkpoints any more: there is "
+                "nothing to continue. Start a new run."
+            )
+        self.console.print(
+            f"{self.folder} was ended before its first checkpoint: starting at step 0.",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
 
     def _to_tensorboard(self, entry: dict[str, Any]) -> None:
         if not self.world.first:

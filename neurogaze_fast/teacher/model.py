@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurogaze_fast.artifacts import verified_open, write_artifact
+from neurogaze_fast.artifacts import check_fields, verified_open, write_artifact
 from neurogaze_fast.errors import CheckpointError, OperatorError
+from neurogaze_fast.training.run_folder import CHECKPOINTS, CONFIG_FILE
 from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
 KIND = "teacher"
 MODEL_FILE = "teacher.safetensors"
 STAGES = (16, 32, 64, 128)
 DROPOUT = 0.5
+_FIELDS = {"bands": int, "width": int, "synthetic": bool}
 
 
 class TeacherNet(nn.Module):
@@ -118,7 +120,7 @@ def teacher_path(run: Path) -> Path:
     run = Path(run)
     path = run / MODEL_FILE if run.is_dir() else run
     if not path.exists():
-        unfinished = (run / "checkpoints").is_dir()
+        unfinished = (run / CHECKPOINTS).is_dir() or (run / CONFIG_FILE).exists()
         hint = (
             f"Its training was interrupted: continue it with train_teacher --resume {run}."
             if unfinished
@@ -142,10 +144,18 @@ def load_teacher(run: Path) -> tuple[TeacherNet, dict[str, Any]]:
     if provenance.get("kind") != KIND:
         kind = provenance.get("kind", "file of unknown kind")
         raise CheckpointError(f"{path} is a {kind!r}, not a teacher of train_teacher.")
-    model = TeacherNet(provenance["bands"], provenance["width"])
+    check_fields(provenance, _FIELDS, path, CheckpointError)
     try:
-        model.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError) as cause:
+        state = load(data)
+        stated = provenance["bands"], provenance["width"]
+        found = state["features.0.weight"].shape[1], state["embedding.0.weight"].shape[0]
+        if stated != found:  # before a network of the stated size is made
+            raise ValueError(f"its manifest says bands and width {stated}, it has {found}")
+        if any(value.dtype.is_complex for value in state.values()):
+            raise ValueError("it holds complex numbers")
+        model = TeacherNet(*stated)
+        model.load_state_dict(state)
+    except (SafetensorError, LookupError, ValueError, RuntimeError) as cause:
         raise CheckpointError(
             f"{path} does not hold this version's teacher ({cause}). Train it again."
         ) from cause

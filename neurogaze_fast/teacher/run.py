@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from neurogaze_fast.artifacts import atomic_write, seal, unseal
+from neurogaze_fast.artifacts import atomic_write, check_fields, seal
 from neurogaze_fast.config import to_dict
 from neurogaze_fast.device import pick_device, prepare_torch
 from neurogaze_fast.environment import environment
-from neurogaze_fast.errors import CheckpointError, OutputExistsError
+from neurogaze_fast.errors import CheckpointError, ConfigError, NonFiniteError, OutputExistsError
 from neurogaze_fast.teacher.baselines import mean_prediction, ridge_prediction
 from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.model import MODEL_FILE, TeacherNet, embed, save_teacher
@@ -32,8 +33,14 @@ from neurogaze_fast.teacher.splits import (
 )
 from neurogaze_fast.teacher.training import TeacherTrainer
 from neurogaze_fast.teacher.views import ResidentMaps
-from neurogaze_fast.training.checkpoint import checkpoints, newest_checkpoint
-from neurogaze_fast.training.run_folder import CHECKPOINTS, CONFIG_FILE, create_folder, write_config
+from neurogaze_fast.training.checkpoint import has_begun, newest_checkpoint
+from neurogaze_fast.training.run_folder import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    new_folder,
+    read_config,
+    write_config,
+)
 
 if TYPE_CHECKING:
     from neurogaze_fast.eeg.maps import MapSet
@@ -82,10 +89,10 @@ class TeacherRun:
             "environment": environment(),
         }
         if config.resume is not None:
-            self._check_resumed()
+            self.seal = self._check_resumed()
         else:
-            create_folder(folder)
-            write_config(folder, config, self.facts)
+            with new_folder(folder) as draft:
+                self.seal = write_config(draft, replace(config, out=folder), self.facts)
         self.store = ResidentMaps.of(maps, self.device)
 
     def train(self, stop: threading.Event) -> dict[str, Any]:
@@ -131,8 +138,9 @@ class TeacherRun:
             title=name,
             name_row=self._name_row,
             validate=self._validate if validate else None,
+            run=f"{self.seal} {name}",
         )
-        if checkpoints(folder, "last"):
+        if has_begun(folder):
             state, path, skipped = newest_checkpoint(folder, "last")
             for reason in skipped:
                 self.console.print(f"[yellow]Passed over:[/] {escape(reason)}")
@@ -146,7 +154,14 @@ class TeacherRun:
         return {f"ccc_{name}": found[name]["ccc"] or 0.0 for name in TARGETS}
 
     def _predict(self, model: TeacherNet, rows: np.ndarray) -> np.ndarray:
-        return embed(model, self.store.maps, rows, device=self.device)[1]
+        va = embed(model, self.store.maps, rows, device=self.device)[1]
+        broken = int((~np.isfinite(va)).any(1).sum())
+        if broken:
+            raise NonFiniteError(
+                f"The teacher diverged: its answers to {broken} of {len(va)} windows are not "
+                "finite. Lower --learning-rate and start a new run."
+            )
+        return va
 
     def _target(self, rows: np.ndarray) -> np.ndarray:
         return np.stack([self.maps.valence[rows], self.maps.arousal[rows]], axis=1)
@@ -225,9 +240,10 @@ class TeacherRun:
         who = maps.subjects[maps.subject[row]]
         return f"{who} trial {maps.trial[row]} at {maps.start[row]:g} s"
 
-    def _check_resumed(self) -> None:
+    def _check_resumed(self) -> str:
         path = self.folder / CONFIG_FILE
-        recorded = unseal(json.loads(path.read_text()))
+        recorded = read_config(path)
+        check_fields(recorded, {"maps": {"sha256": str}}, path, ConfigError)
         if recorded["maps"]["sha256"] != self.maps.sha256:
             raise CheckpointError(
                 f"{self.config.maps} is not the map set {self.folder} was started with (its hash "
@@ -237,6 +253,7 @@ class TeacherRun:
             raise OutputExistsError(
                 f"{self.folder / MODEL_FILE} exists: this teacher is finished and was left alone."
             )
+        return recorded["sha256"]
 
 
 def teacher_folder(config: TrainTeacherConfig) -> Path:

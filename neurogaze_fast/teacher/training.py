@@ -20,7 +20,7 @@ from neurogaze_fast.teacher.losses import TERMS, consistency, consistency_ramp, 
 from neurogaze_fast.teacher.model import TeacherNet
 from neurogaze_fast.teacher.splits import SplitRows
 from neurogaze_fast.teacher.views import Augmentation, Batches, ResidentMaps, step_generator, view
-from neurogaze_fast.training.checkpoint import save_checkpoint
+from neurogaze_fast.training.checkpoint import check_origin, reading_state, save_checkpoint
 from neurogaze_fast.training.guard import LIMIT, NonFiniteGuard
 from neurogaze_fast.training.machine_state import machine_state, restore_machine_state
 from neurogaze_fast.training.optimizer import adamw
@@ -46,6 +46,7 @@ class TeacherTrainer:
         title: str = "teacher",
         name_row: Callable[[int], str] = str,
         validate: Validate | None = None,
+        run: str | None = None,
     ) -> None:
         """Prepare a run from the start.
 
@@ -55,7 +56,9 @@ class TeacherTrainer:
             title: what the printed lines call it.
             name_row: names a window of the map set in messages.
             validate: scores the model after each epoch, for the curves; it chooses nothing.
+            run: identity that checkpoints must carry, one for each teacher of each folder.
         """
+        self._run = run
         self.config, self.store, self.rows = config, store, rows
         self.device = store.maps.device
         self.model = model.to(self.device)
@@ -178,6 +181,7 @@ class TeacherTrainer:
         return f"batch {batch} of epoch {epoch + 1} of the {self._title}, {kind} {shown}{more}"
 
     def _end_epoch(self, progress: RunProgress) -> None:
+        self.guard.require_some(float(self.counted), self.epoch + 1)
         valid = {} if self._validate is None else self._validate(self.model)
         means = (self.totals / self.counted.clamp_min(1)).tolist()
         windows = len(self.batches) * self.batches.batch_size
@@ -218,6 +222,7 @@ class TeacherTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides how the run goes on."""
         return {
+            "run": self._run,
             "architecture": [self.model.bands, self.model.width],
             "rows": [len(self.rows.train), len(self.rows.support), len(self.rows.held)],
             "model": self.model.state_dict(),
@@ -235,8 +240,18 @@ class TeacherTrainer:
         """Take up the run where `state` left it.
 
         Raises:
-            CheckpointError: the state is of another network or other data.
+            CheckpointError: the state is of another run, network or data, or malformed.
         """
+        with reading_state(source):
+            self._take_up(state, source)
+
+    def _take_up(self, state: dict[str, Any], source: str) -> None:
+        if not check_origin(state, self._run, source):
+            self._console.print(
+                f"[yellow]{escape(source)} does not say which run it belongs to, for an older "
+                "version wrote it: only its network and data were compared.[/]",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
         own = self.state_dict()
         for key in ("architecture", "rows"):
             if state[key] != own[key]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,64 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Verify and read one checkpoint (tensors and plain values only: ``weights_only``).
 
     Raises:
-        CheckpointError: altered, damaged or missing.
+        CheckpointError: altered, damaged, missing, or no state.
     """
     data, _ = verified_open(path, CheckpointError)
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as cause:  # of many kinds, by where the archive or the pickle in it breaks
+        raise CheckpointError(
+            f"{path} holds no state of tensors and plain values ({type(cause).__name__})."
+        ) from cause
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state.")
+    return state
+
+
+def check_origin(state: dict[str, Any], run: str | None, source: str | Path) -> bool:
+    """Whether `state` says that it is of `run`; False where it does not say whose it is.
+
+    Earlier versions did not record it.
+
+    Args:
+        run: Identity of the run that is to take it; None: any.
+
+    Raises:
+        CheckpointError: it is another run's.
+    """
+    of = state.get("run")
+    if run is None or of is None:
+        return run is None
+    if of != run:
+        raise CheckpointError(
+            f"{source} was saved by another run: it carries {of!r:.30}, the seal of that run's "
+            f"config.json, and not {run!r:.30}. The result would belong to neither. Take it away, "
+            "and --resume goes on from this run's own checkpoints."
+        )
+    return True
+
+
+@contextmanager
+def reading_state(source: str | Path) -> Iterator[None]:
+    """Name the file where a reader stumbles over a state that is whole but not as it must be.
+
+    Raises:
+        CheckpointError: instead of whatever was raised for a missing key, another type or shape.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as cause:
+        raise CheckpointError(
+            f"{source} is intact, but is no state this run can take up ({type(cause).__name__}: "
+            f"{cause!s:.200}). Continue with the version and the options it was saved by, or start "
+            "a new run."
+        ) from cause
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run ever finished a save there; one first file without its manifest is no save."""
+    files = list(Path(folder).glob("*.pt"))
+    return len(files) > 1 or any(manifest_path(file).exists() for file in files)
 
 
 def newest_checkpoint(folder: Path, prefix: str) -> tuple[dict[str, Any], Path, list[str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from neurogaze_fast.errors import NonFiniteError
+
 LIMIT = 8
 _CAPACITY = 64
 
@@ -51,6 +53,18 @@ class NonFiniteGuard:
         steps = [int(self._log[(count - n) % _CAPACITY]) for n in range(fresh, 0, -1)]
         self._reported = count
         return steps, int(self._worst) >= LIMIT
+
+    def require_some(self, good: float, epoch: int) -> None:
+        """Refuse an epoch without one good batch: its weights would be those from before it.
+
+        Raises:
+            NonFiniteError: `good` is 0.
+        """
+        if not good:
+            raise NonFiniteError(
+                f"Every batch of epoch {epoch} was non-finite, so nothing was learnt in it. Look "
+                "at the data named above, or lower --learning-rate."
+            )
 
     def state_dict(self) -> dict[str, int]:
         """Counters, so that a streak survives a restart."""

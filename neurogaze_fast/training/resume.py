@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from neurogaze_fast.artifacts import unseal
 from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.training.run_folder import read_config
 
 Config = TypeVar("Config")
 
@@ -27,27 +28,47 @@ def config_from_json(
         paths: fields that hold paths.
         tuples: fields that hold several words; where a run of an older version has one, a single
             word.
-        before: what fields were, in effect, in versions that did not have them yet.
+        before: what fields were, in effect, in versions that did not have them yet; others take
+            their default.
 
     Raises:
         ConfigError: unreadable, edited, or of another version.
     """
-    try:
-        values = {**(before or {}), **unseal(json.loads(Path(path).read_text()))["config"]}
-        for name in paths:
-            values[name] = None if values[name] is None else Path(values[name])
-        for name in tuples:
-            value = values.get(name, ())
+    values = {**(before or {}), **read_config(path)["config"]}
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            raise ConfigError(
+                f"{path} holds an option {name!r} that this version does not know: use the version "
+                "of neurogaze_fast that wrote it."
+            )
+        if name in paths and isinstance(value, str):
+            values[name] = Path(value)
+        if name in tuples and isinstance(value, str | list):
             values[name] = (value,) if isinstance(value, str) else tuple(value)
+        if not _fits(values[name], hints[name]):
+            raise ConfigError(
+                f"{path} holds {value!r:.60} for {name!r}, which that option cannot be: it was "
+                "edited or is of another version. Restore it from a copy."
+            )
+    try:
         return kind(**values)
-    except OSError as cause:
-        raise ConfigError(
-            f"{path} cannot be read ({cause.strerror}): is this a run folder?"
-        ) from cause
-    except (ValueError, TypeError, KeyError, AttributeError) as cause:
-        raise ConfigError(
-            f"{path} is damaged or was written by another version ({cause})."
-        ) from cause
+    except ConfigError as cause:
+        raise ConfigError(f"{path} holds options that cannot be: {cause}") from cause
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value (or a path) is of an option's type."""
+    if get_origin(hint) is Literal:
+        return any(value == each and type(value) is type(each) for each in get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if get_origin(hint) is tuple:
+        each = get_args(hint)[0]
+        return isinstance(value, tuple) and all(_fits(item, each) for item in value)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, Path) if hint is Path else type(value) is hint
 
 
 def differing(config: Any, recorded: Any, free: Collection[str]) -> list[str]:
