@@ -102,8 +102,10 @@ def try_imports(names: Sequence[str], timeout_s: float = IMPORT_TIMEOUT_S) -> di
     """
     results: dict[str, dict] = {}
     # The child sees the same modules as this process, and not those of the current folder.
-import importlib, importlib.util, json, os, sys
-sys.modules.update(dict.fromkeys(json.loads(sys.argv.pop(1))))  # what only reports to its makers
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    while pending := [name for name in names if name not in results]:
+        command = [sys.executable, "-P", "-W", "ignore", "-c", _IMPORTER]
+        command += [json.dumps(REPORTING_MODULES), *pending]
         try:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True,
                                   timeout=timeout_s, env=environment)  # fmt: skip

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from neurogaze_fast.ablation.arms import ARMS, KD_TEACHER, Arm
 from neurogaze_fast.ablation.config import AblateConfig
-from neurogaze_fast.artifacts import sha256_file
+from neurogaze_fast.artifacts import check_fields, sha256_file
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.student.config import RECIPES, TrainConfig, train_config_from_json
+from neurogaze_fast.training.run_folder import read_config
 
 RUNS = "runs"
 FREE = {
@@ -77,7 +77,9 @@ class PlannedRun:
 
     def made_of(self, what: str) -> str | None:
         """SHA-256 of the ``bank`` or ``data`` of a run that is there; None where it has none."""
-        recorded = json.loads((self.folder / "config.json").read_text())
+        path = self.folder / "config.json"
+        recorded = read_config(path)
+        check_fields(recorded, {f"{what}?": {"sha256": str}}, path, ConfigError)
         return (recorded.get(what) or {}).get("sha256")
 
 

@@ -13,8 +13,13 @@ import numpy as np
 
 from neurogaze_fast.ablation.arms import ARMS, KD_TEACHER
 from neurogaze_fast.ablation.plan import RUNS
-from neurogaze_fast.errors import DataError
+from neurogaze_fast.artifacts import check_fields
+from neurogaze_fast.errors import ArtifactError, DataError
 from neurogaze_fast.evaluation.metrics import SUMMARY
+
+_SUMMARY = dict.fromkeys(SUMMARY, float)
+_METRICS = {"valid": {"8way": _SUMMARY}, "selected": {"by": str}}
+_EPOCH = {"seconds": float, "valid": _SUMMARY}
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,15 @@ def collect(out: Path) -> list[RunResult]:
                 seed = int(path.parent.name.removeprefix("seed"))
                 metrics = json.loads(path.read_text())
                 history = json.loads((path.parent / "history.json").read_text())
+                check_fields(metrics, _METRICS, path)
+                if not isinstance(history, list) or not history:
+                    raise ValueError("its history.json holds no epochs")
+                for entry in history:
+                    check_fields(entry, _EPOCH, path.parent / "history.json")
                 result = RunResult(arm, seed, metrics, history)
-                [result.score(name) for name in SUMMARY]
-            except (OSError, ValueError, KeyError, TypeError) as cause:
+            except (OSError, ValueError, RecursionError, ArtifactError) as cause:
                 raise DataError(
-                    f"{path.parent} does not hold the results of a finished run ({cause!r}). "
+                    f"{path.parent} does not hold the results of a finished run ({cause}). "
                     "Remove the folder; the ablation will train it again."
                 ) from cause
             results.append(result)

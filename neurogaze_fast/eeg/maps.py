@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.artifacts import canonical_json, sha256_bytes, verified_open, write_artifact
+from neurogaze_fast.artifacts import (
+    canonical_json,
+    check_fields,
+    sha256_bytes,
+    verified_open,
+    write_artifact,
+)
 from neurogaze_fast.errors import ArtifactError, OutputExistsError
 
 KIND = "EEG map set"
@@ -34,6 +40,19 @@ _ROWS = {
     "start": np.float32,
     "flags": np.uint8,
 }
+
+
+_INDEX = {
+    "windows": int,
+    "shape": list,
+    "subjects": list,
+    "names": list,
+    "bands": list,
+    "flags": dict,
+    "shards": list,
+    "provenance": dict,
+}
+_SHARD = {"file": str, "windows": int, "sha256": str}
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +197,22 @@ class MapSet:
         data, brief = verified_open(path)
         if brief.get("kind") != KIND:
             raise ArtifactError(f"{path} is a {brief.get('kind', 'file')!r}, not an {KIND}.")
-        index = json.loads(data)
+        try:
+            index = json.loads(data)
+        except (ValueError, RecursionError) as cause:
+            raise ArtifactError(f"{path} is no JSON ({cause}). Prepare the maps again.") from cause
+        check_fields(index, _INDEX, path)
+        named = [*index["subjects"], *index["names"], *index["bands"]]
+        if not all(isinstance(name, str) for name in named):
+            raise ArtifactError(f"{path} has a name that is no text. Prepare the maps again.")
+        for shard in index["shards"]:
+            check_fields(shard, _SHARD, path, within="shards")
+        held = sum(shard["windows"] for shard in index["shards"])
+        if held != index["windows"]:
+            raise ArtifactError(
+                f"{path} says {index['windows']} windows, its shards hold {held}. Prepare the "
+                "maps again."
+            )
         if index["flags"] != FLAGS:
             raise ArtifactError(
                 f"{path} has the quality flags {index['flags']}, this version uses {FLAGS}. "
@@ -194,6 +228,11 @@ class MapSet:
                     for name, value in tensors.items()
                 }
             for name, value in tensors.items():
+                if value.shape[1:] != columns[name].shape[1:] or value.dtype != _ROWS[name]:
+                    raise ArtifactError(
+                        f"{folder / shard['file']} holds {name} of {value.dtype} "
+                        f"{value.shape[1:]}, unlike the shards before it. Prepare the maps again."
+                    )
                 columns[name][first : first + len(value)] = value
             first += shard["windows"]
         if not columns:
@@ -221,6 +260,8 @@ def _read_shard(path: Path, entry: dict[str, Any]) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    if path.name != entry["file"]:
+        raise ArtifactError(f"{INDEX_FILE} names {entry['file']!r}, which lies elsewhere.")
     data, _ = verified_open(path)
     if sha256_bytes(data) != entry["sha256"]:
         raise ArtifactError(
@@ -231,9 +272,11 @@ def _read_shard(path: Path, entry: dict[str, Any]) -> dict[str, np.ndarray]:
         tensors = load(data)
     except (SafetensorError, ValueError) as cause:
         raise ArtifactError(f"{path} is no safetensors file ({cause}). Prepare again.") from cause
-    if sorted(tensors) != sorted(_ROWS) or {len(v) for v in tensors.values()} != {entry["windows"]}:
+    if sorted(tensors) != sorted(_ROWS) or {len(v) if v.ndim else -1 for v in tensors.values()} != {
+        entry["windows"]
+    }:
         raise ArtifactError(
-            f"{path} holds {sorted(tensors)} of {[len(v) for v in tensors.values()]} windows, "
+            f"{path} holds {sorted(tensors)} of {[v.shape[:1] for v in tensors.values()]} windows, "
             f"expected {sorted(_ROWS)} of {entry['windows']}. Prepare the maps again."
         )
     return tensors

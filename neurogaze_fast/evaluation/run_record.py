@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurogaze_fast.artifacts import sha256_file, unseal
-from neurogaze_fast.errors import ArtifactError
+from neurogaze_fast.artifacts import check_fields, sha256_file, unseal
+from neurogaze_fast.errors import ArtifactError, CheckpointError
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import load_faces, recognised
 from neurogaze_fast.student.inference import load_model
@@ -17,6 +17,13 @@ from neurogaze_fast.student.networks import Student
 from neurogaze_fast.training.run_folder import CONFIG_FILE
 
 METRICS_FILE = "metrics.json"
+_FACTS = {
+    "synthetic": bool,
+    "data": {"source": str, "sha256": str, "synthetic": bool},
+    "selected": {"epoch": int, "value": float, "by": str, "on": str},
+    "bank?": {"synthetic": bool},
+}
+_METRICS = {"temperature?": float, "training_images?": {"of": str, "sha256": str}}
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,18 @@ def read_run(path: Path) -> RunRecord:
     """A run by its folder or by its model file.
 
     Raises:
-        CheckpointError: the model is missing or altered; ArtifactError: metrics.json is no JSON.
+        CheckpointError: the model is missing or altered, or its manifest is not that of a run;
+        ArtifactError: metrics.json is no JSON, or not that of a run.
     """
     model, facts = load_model(path)
     file = model_path(path)
     digest = sha256_file(file)
+    check_fields(facts, _FACTS, file, CheckpointError)
     metrics = read_json(file.parent / METRICS_FILE)
-    return RunRecord(
-        file.parent, model, facts, digest, metrics if metrics.get("model_sha256") == digest else {}
-    )
+    if metrics.get("model_sha256") != digest:
+        metrics = {}
+    check_fields(metrics, _METRICS, file.parent / METRICS_FILE)
+    return RunRecord(file.parent, model, facts, digest, metrics)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -125,6 +135,7 @@ def describe_set(kind: str, faces: FaceSet, same: bool) -> dict[str, Any]:
 def _recorded(folder: Path, option: str) -> str | None:
     """An option of the training, where config.json still tells."""
     try:
-        return unseal(read_json(folder / CONFIG_FILE))["config"][option]
-    except (ArtifactError, ValueError, KeyError, TypeError):
+        value = unseal(read_json(folder / CONFIG_FILE))["config"][option]
+    except (ArtifactError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return value if isinstance(value, str) else None

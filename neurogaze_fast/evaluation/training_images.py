@@ -60,7 +60,12 @@ class TrainingImages:
                 f"{path} is not the file metrics.json names (its hash differs): it was altered or "
                 "belongs to another run. Restore it from a copy of the run."
             )
-        hashes = np.load(io.BytesIO(data), allow_pickle=False)
+        try:
+            hashes = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as cause:
+            raise ArtifactError(f"{path} holds no hashes of images ({cause}).") from cause
+        if hashes.dtype != np.dtype("V16") or hashes.ndim != 1:
+            raise ArtifactError(f"{path} holds {hashes.dtype} {hashes.shape}, not image hashes.")
         return cls(frozenset(hashes.tolist()), recorded["of"])
 
     def among(self, part: FaceRows, index: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:

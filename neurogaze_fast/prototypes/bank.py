@@ -39,7 +39,7 @@ class PrototypeBank:
     """Hash of the file it was loaded from, or saved to; empty before."""
 
     def __post_init__(self) -> None:
-        cells = len(self.prototypes)
+        cells = len(self.prototypes) if self.prototypes.ndim else 0
         expected = {"prototypes": np.float32, "counts": np.int64, "subjects": np.int64}
         for name, dtype in (expected | {"filled_from": np.bool_}).items():
             value = getattr(self, name)

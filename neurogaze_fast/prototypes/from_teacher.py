@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from neurogaze_fast.artifacts import read_manifest
+from neurogaze_fast.artifacts import check_fields, read_manifest
 from neurogaze_fast.device import pick_device
 from neurogaze_fast.eeg.maps import MapSet
-from neurogaze_fast.errors import ConfigError, DataError, OutputExistsError
+from neurogaze_fast.errors import CheckpointError, ConfigError, DataError, OutputExistsError
 from neurogaze_fast.prototypes.bank import PrototypeBank
 from neurogaze_fast.prototypes.build import build_bank
 from neurogaze_fast.prototypes.config import BuildPrototypesConfig
@@ -23,6 +23,7 @@ from neurogaze_fast.teacher.views import ResidentMaps
 
 COVERAGE_FILE = "coverage.png"
 TOPOMAPS_FILE = "topomaps.png"
+_FACTS = {"maps": {"path": str, "sha256": str}, "split": {"valid": list}}
 
 
 def build_prototypes(config: BuildPrototypesConfig, console: Console) -> PrototypeBank:
@@ -30,6 +31,7 @@ def build_prototypes(config: BuildPrototypesConfig, console: Console) -> Prototy
     device = pick_device(config.device)
     model, facts = load_teacher(config.teacher)
     file = teacher_path(config.teacher)
+    check_fields(facts, _FACTS, file, CheckpointError)
     out = config.out or file.parent / "bank.safetensors"
     if out.suffix != ".safetensors":
         out = out.with_name(out.name + ".safetensors")
@@ -95,6 +97,12 @@ def _maps(config: BuildPrototypesConfig, facts: dict[str, Any]) -> MapSet:
 
 def _validation_rows(maps: MapSet, facts: dict[str, Any], *, labelled_only: bool) -> np.ndarray:
     """int64 [n]: windows of the people the teacher never saw."""
+    strange = [name for name in facts["split"]["valid"] if name not in maps.subjects]
+    if strange:
+        raise DataError(
+            f"The teacher's manifest names validation subjects that its maps do not have: "
+            f"{', '.join(map(str, strange[:5]))}. It was edited; train the teacher again."
+        )
     held = [maps.subjects.index(name) for name in facts["split"]["valid"]]
     chosen = np.isin(maps.subject, held)
     return np.flatnonzero(chosen & maps.labelled if labelled_only else chosen)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurogaze_fast.artifacts import verified_open, write_artifact
+from neurogaze_fast.artifacts import check_fields, verified_open, write_artifact
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.faces.resident import plain_batches
@@ -20,6 +20,9 @@ from neurogaze_fast.student.networks import ARCHITECTURES, Student, build_studen
 from neurogaze_fast.student.resnet import STEMS
 
 KIND = "student"
+MOST_PIXELS = 4096
+"""Side of the largest image a model file may ask for."""
+_FIELDS = {"channels": int, "size": int, "flip?": bool, "synthetic?": bool}
 
 
 def amp_dtype(config: TrainConfig) -> torch.dtype | None:
@@ -87,6 +90,7 @@ def load_model(run: Path) -> tuple[Student, dict[str, Any]]:
     Raises:
         CheckpointError: missing, altered, not a student, or another emotion order.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = model_path(run)
@@ -106,8 +110,20 @@ def load_model(run: Path) -> tuple[Student, dict[str, Any]]:
             f"{path} was trained for the emotion order {provenance.get('emotions')}, this version "
             f"uses {list(EMOTIONS)}: its outputs would be read under the wrong names."
         )
+    check_fields(provenance, _FIELDS, path, CheckpointError)
+    if provenance["channels"] not in (1, 3) or not 1 <= provenance["size"] <= MOST_PIXELS:
+        raise CheckpointError(
+            f"{path} says that it sees {provenance['channels']} channel(s) of "
+            f"{provenance['size']} pixels, which no student does. Restore it from a copy."
+        )
     model = build_student(
         provenance["architecture"], stem=provenance["stem"], channels=provenance["channels"]
     )
-    load_weights(model, load(data), str(path))
+    try:
+        state = load(data)
+    except SafetensorError as cause:
+        raise CheckpointError(
+            f"{path} is no safetensors file ({cause}). Restore it from a copy of the run."
+        ) from cause
+    load_weights(model, state, str(path))
     return model.to(memory_format=torch.channels_last).eval(), provenance

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurogaze_fast.artifacts import canonical_json, read_manifest, sha256_bytes
+from neurogaze_fast.artifacts import canonical_json, check_fields, read_manifest, sha256_bytes
 from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.student.inference import load_model, predict_logits
 from neurogaze_fast.student.model_file import model_path
@@ -25,7 +25,10 @@ def teacher_provenance(runs: Sequence[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: one of them has no model, or its manifest was altered.
     """
-    manifests = [read_manifest(model_path(Path(run)), CheckpointError) for run in runs]
+    paths = [model_path(Path(run)) for run in runs]
+    manifests = [read_manifest(path, CheckpointError) for path in paths]
+    for path, manifest in zip(paths, manifests, strict=True):
+        check_fields(manifest["provenance"], {"synthetic": bool}, path, CheckpointError)
     hashes = [manifest["sha256"] for manifest in manifests]
     return {
         "sha256": hashes[0] if len(hashes) == 1 else sha256_bytes(canonical_json(hashes)),

@@ -53,11 +53,18 @@ def load_weights(
             state.setdefault(key, own[key])
     missing = sorted(own.keys() - state.keys())
     extra = sorted(state.keys() - own.keys())
-    shaped = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-    if missing or extra or shaped:
+    shared = sorted(own.keys() & state.keys())
+    shaped = [k for k in shared if own[k].shape != state[k].shape]
+    typed = [k for k in shared if own[k].is_floating_point() != state[k].is_floating_point()]
+    if missing or extra or shaped or typed:
         found = "; ".join(
             f"{what}: {', '.join(keys[:3])}{' ...' if len(keys) > 3 else ''}"
-            for what, keys in (("missing", missing), ("unknown", extra), ("other shape", shaped))
+            for what, keys in (
+                ("missing", missing),
+                ("unknown", extra),
+                ("other shape", shaped),
+                ("other type", typed),
+            )
             if keys
         )
         raise CheckpointError(
