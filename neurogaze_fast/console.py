@@ -15,6 +15,11 @@ QUIET_S = 30.0
 """Seconds between lines of progress where there is no terminal."""
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 face`, `2 faces`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def say(console: Console, text: str) -> None:
     """Print a line as it is, but for what `console` cannot show."""
     console.print(printable(console, text), markup=False, highlight=False, soft_wrap=True)

@@ -53,7 +53,7 @@ def predict(
     """
     from rich.console import Console
 
-    from neurogaze_fast.console import say, show_progress
+    from neurogaze_fast.console import counted, say, show_progress
     from neurogaze_fast.deploy.vision.analyse import Analyser
     from neurogaze_fast.deploy.vision.camera import open_camera
     from neurogaze_fast.deploy.vision.detect import CenterFace
@@ -102,11 +102,14 @@ def predict(
                 _watch(config, camera, analyser, results, summary, out, console, stop)
         finally:  # the results of a run that ends early are written, too
             results.summary = summary.to_json(analyser)
-    print_summary(console, summary, analyser.left_out, [p for p in (out, csv, json) if p])
-    if config.camera is None and not summary.pictures and not summary.videos:
+        nothing = config.camera is None and not summary.pictures and not summary.videos
+        results.nothing_looked_at = nothing
+    written = [] if nothing else [path for path in (out, csv, json) if path]
+    print_summary(console, summary, analyser.left_out, written)
+    if nothing:
         raise DataError(
-            f"None of the {len(summary.skipped)} files could be read as a picture or video. The "
-            "reasons are above."
+            f"Of {counted(len(summary.skipped), 'file')} none could be read as a picture or video. "
+            "The reasons are above; earlier results were left as they are."
         )
     return summary
 

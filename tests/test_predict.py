@@ -106,7 +106,7 @@ def test_damage_is_named_and_the_rest_goes_on(demo, tmp_path, capsys):
 
 def test_nothing_readable_is_an_error(tmp_path):
     (tmp_path / "x.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="None of the 2 files could be read"):
+    with pytest.raises(DataError, match="Of 2 files none could be read"):
         run(tmp_path / "x.png", tmp_path / "y.png", "--no-detect", "--out", tmp_path / "out")
     with pytest.raises(ConfigError, match="nothing to look at: name pictures"):
         run("--no-detect")
@@ -181,6 +181,55 @@ def test_names_that_are_no_utf8_are_shown_and_written(tmp_path, capsys, monkeypa
     ]  # fmt: skip
     found = json.loads((tmp_path / "out/results.json").read_text())
     assert found["summary"]["skipped"][0]["source"] == str(folder / os.fsdecode(b"bad\xff.png"))
+
+
+def test_a_mistyped_name_keeps_earlier_results(demo, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(demo[0] / "0.png", "--no-detect", "--out", out)
+    assert "1 picture and 0 video frames" in capsys.readouterr().out
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"results.csv", "results.json"} < set(before)
+    (tmp_path / "empty").mkdir()
+    for wrong, said in [(demo[0] / "O.png", "Of 1 file none"), (tmp_path / "empty", "Of 0 files")]:
+        with pytest.raises(DataError, match=said):
+            run(wrong, "--no-detect", "--out", out)
+        assert "Written" not in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    run(demo[0] / "O.png", demo[0] / "1.png", "--no-detect", "--out", out)  # one of two is right
+    assert len(table(out / "results.csv")) == 1
+
+
+def test_a_copy_that_cannot_be_written_costs_no_results(tmp_path, monkeypatch, capsys):
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+    with VideoWriter(tmp_path / "d.mp4", 10) as video:
+        for _ in range(5):
+            video.write(np.zeros((64, 64, 3), np.uint8))
+    out = tmp_path / "out"
+    for taken in ("b.png", "d.mp4"):
+        (out / taken).mkdir(parents=True)  # a folder of the copy's name
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png", "d.mp4")]
+    summary = run(*files, "--no-detect", "--out", out)
+    assert (summary.pictures, summary.videos, summary.frames) == (3, 1, 5)
+    assert len(table(out / "results.csv")) == 8
+    assert (out / "c.png").is_file()
+    printed = capsys.readouterr().out
+    for name in ("b.png", "d.mp4"):
+        assert f"{name}: its annotated copy cannot be written (Is a directory)" in printed
+    assert not list(out.glob(".part*"))
+
+
+def test_names_as_long_as_names_can_be(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    names = ["a.jpg", "b" * 251 + ".jpg", "m" * 250 + ".webp", "顔" * 83 + ".bmp", "z.jpg"]
+    for name in names:
+        Image.new("RGB", (64, 64)).save(source / name)
+    with VideoWriter(source / ("v" * 251 + ".mp4"), 10) as video:
+        video.write(np.zeros((64, 64, 3), np.uint8))
+    summary = run(source, "--no-detect", "--out", tmp_path / "out")
+    assert (summary.pictures, summary.videos, summary.skipped) == (5, 1, [])
+    assert len(list((tmp_path / "out/in").iterdir())) == 6
 
 
 def test_a_failure_before_the_first_row_keeps_earlier_results(demo, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neurogaze_fast.console import counted
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, NeurogazeError
 
@@ -135,4 +136,4 @@ def import_library(package: str, extra: str) -> Any:
 
 def shown_threads(threads: int) -> str:
     """Threads as an engine's detail shows them."""
-    return f"{threads} thread{'' if threads == 1 else 's'}" if threads else "default threads"
+    return counted(threads, "thread") if threads else "default threads"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurogaze_fast.deploy.face import Face
+from neurogaze_fast.deploy.vision.video import CopyError
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -195,8 +197,17 @@ def _beside(canvas: Image.Image, faces: Sequence[Face], unit: float) -> Image.Im
     return whole
 
 
-def save_picture(path: object, image: np.ndarray) -> None:
-    """Write uint8 [H, W, 3]; the file's ending says how."""
+def save_picture(path: Path, image: np.ndarray) -> None:
+    """Write uint8 [H, W, 3]; the file's ending says how.
+
+    Raises:
+        CopyError: it cannot be written there, or is larger than its format can be.
+    """
     from PIL import Image
 
-    Image.fromarray(image).save(path, quality=92)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path, quality=92)
+    except (OSError, ValueError) as cause:
+        why = getattr(cause, "strerror", None) or cause
+        raise CopyError(f"its annotated copy cannot be written ({why})") from cause

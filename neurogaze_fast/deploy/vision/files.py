@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import Counter
@@ -14,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from neurogaze_fast.console import counted
 from neurogaze_fast.deploy.face import Face
 from neurogaze_fast.deploy.vision.analyse import Analyser
 from neurogaze_fast.deploy.vision.annotate import annotate, save_picture
 from neurogaze_fast.deploy.vision.inputs import Input, Skipped, read_picture
 from neurogaze_fast.deploy.vision.results import ResultFiles, part_of
-from neurogaze_fast.deploy.vision.video import VideoReader, VideoWriter
+from neurogaze_fast.deploy.vision.video import CopyError, VideoReader, VideoWriter
 from neurogaze_fast.errors import ConfigError, Interrupted
 from neurogaze_fast.pictures import CorruptImage
 
@@ -109,7 +111,8 @@ class FilePredictor:
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise Interrupted(
-                f"Stopped after {self.summary.pictures} pictures and {self.summary.frames} frames. "
+                f"Stopped after {counted(self.summary.pictures, 'picture')} and "
+                f"{counted(self.summary.frames, 'frame')}. "
                 f"Their copies are in {self._out}, and their results are written."
             )
 
@@ -133,9 +136,16 @@ class FilePredictor:
             self.summary.pictures += 1
             self.summary.count(faces)
             self._results.add(str(item.path), 0, 0.0, faces)
-            copy = self._out / item.name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            save_picture(copy, annotate(image, faces, whole=self._whole))
+            with self._copying(item):
+                save_picture(self._out / item.name, annotate(image, faces, whole=self._whole))
+
+    @contextlib.contextmanager
+    def _copying(self, item: Input) -> Iterator[None]:
+        """Note a copy that cannot be written, and go on: the results are written anyway."""
+        try:
+            yield
+        except CopyError as reason:
+            self.summary.skipped.append(Skipped(item.path, str(reason)))
 
     def _video(self, item: Input, progress: Progress) -> None:
         try:
@@ -147,6 +157,7 @@ class FilePredictor:
         stage = f"frames of {item.path.name}"
         faces: list[Face] = []
         with (
+            self._copying(item),
             VideoWriter(self._out / item.name, reader.fps) as writer,
             contextlib.closing(iter(reader)) as frames,  # ends ffmpeg, whatever happens here
         ):
@@ -194,20 +205,21 @@ def refuse_overwriting(
     Raises:
         ConfigError: a file to write has the path of an input, of the model, or of another one.
     """
-    sources = {path.resolve() for path in (*(i.path for i in inputs), *([model] if model else ()))}
+    real = os.path.realpath  # unlike Path's, no error for links in a circle
+    sources = {real(path) for path in (*(i.path for i in inputs), *([model] if model else ()))}
     written = set()
     for item in inputs if out is not None else ():
         copy = out / item.name
-        if copy.resolve() in sources:
+        if real(copy) in sources:
             raise ConfigError(
                 f"The annotated copy of {item.path} would replace {copy}, which is one of the "
                 "files to read. Give another --out."
             )
-        written.add(copy.resolve())
+        written.add(real(copy))
     for table in tables:
         for path in (table, part_of(table)):
-            target, what = path.resolve(), ""
-            if target.is_dir():
+            target, what = real(path), ""
+            if os.path.isdir(target):
                 what = "a folder"
             elif target in sources:
                 what = "one of the files to read"

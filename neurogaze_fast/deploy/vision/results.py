@@ -30,8 +30,8 @@ def part_of(path: Path) -> Path:
 class ResultFiles:
     """Rows written as they come, so that hours of video need no memory.
 
-    Both files appear under their names when the work ends, also when it is interrupted or fails:
-    only a failure before the first row leaves what was there before.
+    Both files appear under their names when the work ends, also when it is interrupted or fails.
+    Where it fails before the first row, or nothing was looked at, what was there before stays.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class ResultFiles:
         """Start the files; `about` is what the results were made with, JSON only."""
         self._files: list[tuple[TextIO, Path, Path]] = []
         self.rows = 0
+        self.nothing_looked_at = False
         self.summary: dict[str, Any] = {}
         """Written at the end of the JSON file."""
         self._table, self._json = None, None
@@ -83,7 +84,7 @@ class ResultFiles:
             self._json.write(f'\n],\n"summary": {json.dumps(self.summary, indent=2)}}}\n')
         for file, part, path in self._files:
             file.close()
-            if failed and not self.rows:
+            if self.nothing_looked_at or (failed and not self.rows):
                 part.unlink(missing_ok=True)
             else:
                 os.replace(part, path)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurogaze_fast.console import say
+from neurogaze_fast.console import counted, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,14 +29,14 @@ def print_summary(
     each = f" ({1e3 * summary.seconds / looked:.1f} ms each)" if looked else ""
     say(
         console,
-        f"{summary.pictures} pictures and {summary.frames} video frames{each}: {summary.faces} "
-        f"faces, {summary.without_face} without a face",
+        f"{counted(summary.pictures, 'picture')} and {counted(summary.frames, 'video frame')}{each}"
+        f": {counted(summary.faces, 'face')}, {summary.without_face} without a face",
     )
     if left_out["small"] or left_out["many"]:
         say(
             console,
-            f"Not used: {left_out['small']} faces below --min-face, {left_out['many']} beyond "
-            "--max-faces",
+            f"Not used: {counted(left_out['small'], 'face')} below --min-face, {left_out['many']} "
+            "beyond --max-faces",
         )
     for label, count in summary.labels.most_common():
         say(console, f"{count:6d} {label}")

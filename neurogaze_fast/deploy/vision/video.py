@@ -1,99 +1,84 @@
-"""Videos in and out, through the ffmpeg that the package imageio-ffmpeg brings."""
+"""Videos in and out: frames as pixels."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-from collections.abc import Generator, Iterator
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.errors import ConfigError
+from neurogaze_fast.deploy.vision.ffmpeg import ffmpeg, probe, reading, start, url
+from neurogaze_fast.errors import NeurogazeError
 from neurogaze_fast.pictures import MAX_PIXELS, CorruptImage
 
-_TROUBLE = (OSError, RuntimeError, ValueError, IndexError, KeyError, StopIteration)
-"""What imageio-ffmpeg raises on files that ffmpeg cannot read."""
+# Pixels that are not square are made so, by the width; a ratio that no video has is damage.
+_SQUARE = f"scale=w='if(between(sar,0.2,5)*lte(iw*sar*ih,{MAX_PIXELS}),max(2,iw*sar),iw)':h=ih"
 
 
-def _ffmpeg() -> Any:
-    try:
-        import imageio_ffmpeg
-    except ImportError as cause:
-        raise ConfigError(
-            "Reading and writing videos needs imageio-ffmpeg. Install it with: pip install "
-            "'neurogaze_fast[vision]'."
-        ) from cause
-    return imageio_ffmpeg
-
-
-def _exact(fps: float) -> float:
-    """NTSC's rates, which ffmpeg reports rounded: 29.97 is 30000 / 1001."""
-    ntsc = round(fps) / 1.001
-    return ntsc if fps % 1 and fps == round(ntsc, 2) else fps
+class CopyError(NeurogazeError):
+    """An annotated copy cannot be written; the message is the reason in a few words."""
 
 
 class VideoReader:
-    """The frames of a video, upright, `fps` of them for each second it lasts.
+    """The frames of a video, upright and with square pixels, `fps` of them for each second.
 
     Where its own frames are unevenly spaced, as phones and screen recorders write them, some are
     given twice and some not at all, so that frame i is always the one seen at i / fps seconds.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open it and read its first frame.
+        """Read it once through without decoding, then its first frame.
 
         Raises:
             CorruptImage: ffmpeg finds no video in it, or its frames are too large.
             ConfigError: imageio-ffmpeg is not installed.
         """
-        ffmpeg = _ffmpeg()
-        self._frames: Generator[Any, None, None] = ffmpeg.read_frames(os.fspath(path))
-        try:
-            facts = next(self._frames)
-            self.width, self.height = facts["size"]
-            self.fps = _exact(float(facts["fps"]))
-            duration = float(facts.get("duration") or 0)
-            if self.width * self.height > MAX_PIXELS:
-                raise CorruptImage(f"frames of {self.width} x {self.height} pixels")
-            if not self.fps > 0:
-                raise CorruptImage("it says no frame rate")
-            # Unless told, ffmpeg gives the frames at another rate than the one it reports.
-            self._frames.close()
-            self._frames = ffmpeg.read_frames(
-                os.fspath(path), pix_fmt="rgb24", output_params=["-r", repr(self.fps)]
-            )
-            next(self._frames)
-            self._first = next(self._frames)
-        except CorruptImage:
-            self._frames.close()
-            raise
-        except _TROUBLE as cause:
-            self._frames.close()
-            raise CorruptImage("no video that ffmpeg can read") from cause
-        self.expected = max(1, round(duration * self.fps)) if duration > 0 else None
-        """Frames by its header; None where it does not say."""
+        self._path, self._probe = Path(path), probe(path)
+        self.fps = self._probe.fps
+        self.width, self.height = self._size()
+        self.expected = max(1, round(self._probe.expected_s * self.fps))
+        """Frames that there should be."""
         self.trouble = ""
         """Why reading ended early, or ''."""
 
+    def _size(self) -> tuple[int, int]:
+        from PIL import Image
+
+        command = [*reading(self._path), "-map", "0:V:0", "-vf", _SQUARE, "-frames:v", "1"]
+        command += ["-f", "image2pipe", "-c:v", "ppm", "-"]
+        with start(command, stdout=subprocess.PIPE) as process:
+            data = process.communicate()[0]
+        try:
+            with Image.open(io.BytesIO(data), formats=("PPM",)) as image:
+                return image.size
+        except (OSError, ValueError, Image.DecompressionBombError) as cause:
+            raise CorruptImage("no video that ffmpeg can read") from cause
+
     def __iter__(self) -> Iterator[np.ndarray]:
         """uint8 [H, W, 3] RGB, frame by frame; ends early where the file is damaged."""
-        shape = (self.height, self.width, 3)
-        data, read = self._first, 0
-        try:
-            while data is not None:
-                yield np.frombuffer(data, np.uint8).reshape(shape)
-                read += 1
-                data = next(self._frames, None)
-        except _TROUBLE as cause:
-            lines = str(cause).strip().splitlines()
-            self.trouble = f"it breaks off after {read} frames ({(lines or ['damaged'])[0]})"
-        finally:
-            self._frames.close()
-        # Half a second is what headers and streams commonly differ by.
-        if not self.trouble and self.expected and read < self.expected - max(2, self.fps / 2):
+        size, read = self.width * self.height * 3, 0
+        # A later change of size is undone; -r: else frames come at another rate than was found.
+        command = [*reading(self._path), "-map", "0:V:0", "-r", repr(self.fps)]
+        command += ["-vf", f"scale={self.width}:{self.height}", "-pix_fmt", "rgb24"]
+        command += ["-f", "image2pipe", "-c:v", "rawvideo", "-"]
+        with start(command, stdout=subprocess.PIPE) as process:
+            try:
+                pipe = process.stdout
+                while pipe is not None and len(data := pipe.read(size)) == size:
+                    yield np.frombuffer(data, np.uint8).reshape(self.height, self.width, 3)
+                    read += 1
+            finally:
+                process.kill()  # it has ended, unless nobody wants the rest
+        if read < self.expected - max(2, self.fps / 2):
             self.trouble = f"it breaks off after {read} of {self.expected} frames"
+        elif self._probe.cut:
+            self.trouble = f"it breaks off after {read} frames"
 
 
 class VideoWriter:
@@ -101,24 +86,40 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = Path(path), fps
-        self._part = self._path.with_name(f".{self._path.stem}.part{self._path.suffix}")
-        self._pipe: Generator[None, Any, None] | None = None
+        # Of its own, for a long name with more added is too long.
+        self._part = self._path.with_name(f".part-{os.getpid()}{self._path.suffix}")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failed: CopyError | None = None
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (until the process has ended)
         self.frames = 0
 
     def write(self, image: np.ndarray) -> None:
-        """Add uint8 [H, W, 3]; all frames are as large as the first."""
-        if self._pipe is None:
-            height, width = image.shape[:2]
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._pipe = _ffmpeg().write_frames(
-                os.fspath(self._part), (width, height), fps=self._fps, codec="libx264", quality=7,
-                pix_fmt_in="rgb24", pix_fmt_out="yuv420p", macro_block_size=1,
-                # Players want even sides; 'faststart' lets a page play it while it loads.
-                output_params=["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"],
-            )  # fmt: skip
-            self._pipe.send(None)
-        self._pipe.send(np.ascontiguousarray(image))
+        """Add uint8 [H, W, 3]; all frames are as large as the first.
+
+        Where ffmpeg does not take them (a full disk, sides that H.264 cannot have), it is said at
+        the end, so that whoever writes can go on with the rest of the work.
+        """
+        if self._failed is not None:
+            return
+        try:
+            if self._process is None:
+                self._process = self._start(*image.shape[:2])
+            if self._process.stdin is not None:
+                self._process.stdin.write(np.ascontiguousarray(image).data)
+        except OSError as cause:
+            self._failed = self._error(cause)
         self.frames += 1
+
+    def _start(self, height: int, width: int) -> subprocess.Popen[bytes]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        command = [
+            *(ffmpeg(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
+            *("-s", f"{width}x{height}", "-r", repr(self._fps), "-i", "pipe:0"),
+            *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "15"),
+            # Players want even sides; 'faststart' lets a page play it while it loads.
+            *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart", url(self._part)),
+        ]
+        return start(command, stdin=subprocess.PIPE, stderr=self._said.fileno())
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -129,11 +130,33 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the file. What was written before an interruption plays, so it is kept."""
-        if self._pipe is None:
-            return
+        """Finish the file. What was written before an interruption plays, so it is kept.
+
+        Raises:
+            CopyError: it could not be finished.
+        """
+        process = self._process
         try:
-            self._pipe.close()
-            os.replace(self._part, self._path)
+            if process is not None and process.stdin is not None:
+                with contextlib.suppress(OSError):  # its exit status says it
+                    process.stdin.close()
+                if process.wait() == 0:
+                    os.replace(self._part, self._path)
+                else:
+                    self._failed = self._failed or self._error()
+        except OSError as cause:
+            self._failed = self._error(cause)
         finally:
-            self._part.unlink(missing_ok=True)
+            self._said.close()
+            with contextlib.suppress(OSError):
+                self._part.unlink(missing_ok=True)
+        if self._failed is not None and kind is None:
+            raise self._failed
+
+    def _error(self, cause: OSError | None = None) -> CopyError:
+        why = cause.strerror if cause is not None else ""
+        if self._process is not None:  # what ffmpeg said is the better reason
+            self._process.wait()
+            self._said.seek(0)
+            why = self._said.read(10_000).decode("utf-8", "replace").partition("\n")[0] or why
+        return CopyError(f"its annotated copy cannot be written ({why})")

@@ -1,6 +1,7 @@
 """Which files are looked at, what their copies are called, and pictures as people have them."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -43,6 +44,54 @@ def test_copies_never_share_a_name(tmp_path):
     ]  # fmt: skip
     assert [s.reason for s in skipped] == ["there is no such file or folder"]
     assert find_inputs([tmp_path / "a"], None)[0][0].name == Path("a/x.jpg")
+
+
+@pytest.mark.parametrize("name", ["m" * 250 + ".webp", "顔" * 83 + ".bmp", "b" * 251 + ".jpg"])
+def test_names_of_copies_are_no_longer_than_names_can_be(tmp_path, name):
+    folders = [tmp_path / "a" / name, tmp_path / "b" / name]
+    found, skipped = find_inputs([picture(path, format="PNG") for path in folders], None)
+    names = [item.name.name for item in found]
+    assert not skipped
+    assert len(set(names)) == 2
+    for short in names:
+        assert len(short.encode()) <= 255
+        assert short.startswith(name[:70])
+        (tmp_path / short).write_bytes(b"")  # the system takes it
+
+
+def test_what_is_no_file_is_left_out_and_named(tmp_path):
+    folder = tmp_path / "in"
+    picture(folder / "good.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "circle.png").symlink_to(folder / "circle.png")
+    (folder / "gone.png").symlink_to(folder / "nowhere")
+    given = [folder, tmp_path / ("x" * 300), folder / "circle.png"]
+    found, skipped = find_inputs(given, None)
+    assert [item.path.name for item in found] == ["good.png"]
+    assert [(s.path.name[:10], s.reason) for s in skipped] == [
+        ("circle.png", "no file, or a link to none"),
+        ("gone.png", "no file, or a link to none"),
+        ("pipe.png", "no file, or a link to none"),
+        ("x" * 10, "there is no such file or folder"),
+        ("circle.png", "there is no such file or folder"),
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    picture(tmp_path / "in/locked/x.png")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, skipped = find_inputs([tmp_path / "in"], None)
+    assert found == []
+    assert [(s.path.name, s.reason) for s in skipped] == [
+        ("locked", "this folder cannot be read (Permission denied)")
+    ]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO"])

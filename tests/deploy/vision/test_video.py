@@ -5,8 +5,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from neurogaze_fast.deploy.vision.video import VideoReader, VideoWriter
+from neurogaze_fast.deploy.vision import ffmpeg
+from neurogaze_fast.deploy.vision.video import CopyError, VideoReader, VideoWriter
 from neurogaze_fast.pictures import CorruptImage
+from tests.deploy.vision.films import cut, film, make
+
+pytest.importorskip("imageio_ffmpeg")
 
 
 def write(path, levels, size=(48, 64), fps=10):
@@ -90,3 +94,163 @@ def test_a_video_that_breaks_off_gives_what_there_is_and_says_so(tmp_path):
     read = len(list(reader))
     assert 0 < read < 38
     assert f"it breaks off after {read}" in reader.trouble
+
+
+SOUND = ("-f", "lavfi", "-i", "sine=d=8", "-c:v", "libx264", "-c:a", "aac")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("2024-05-01T12:30:00.mp4", "pipe:0.mp4", "file:x.mp4", "concat:a|b.mp4", "-x.mp4"),
+        *("http:x.mp4", "a%03d.mp4", "it's a [day].mp4", "v" * 251 + ".mp4"),
+    ],
+)
+def test_names_are_names_whatever_they_look_like(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / name, range(0, 100, 20))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(list(VideoReader(name))) == 5
+
+
+def test_sound_that_is_longer_makes_no_video_short(tmp_path):
+    for name in ("x.mp4", "x.mkv"):
+        reader = VideoReader(film(tmp_path / name, *SOUND))
+        assert len(list(reader)) == reader.expected == 100
+        assert reader.trouble == ""
+    inputs = ("-itsoffset", "3", "-i", tmp_path / "x.mp4", "-i", tmp_path / "x.mp4")
+    make(tmp_path / "late.mp4", *inputs, "-map", "0:v", "-map", "1:a", "-c", "copy")
+    reader = VideoReader(tmp_path / "late.mp4")
+    frames = list(reader)
+    assert len(frames) == reader.expected == 175  # as a player shows it: the first one waits
+    assert reader.trouble == ""
+    assert np.array_equal(frames[0], frames[74])
+    assert not np.array_equal(frames[0], frames[76])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "part"),
+    [
+        ("x.mp4", (*SOUND, "-movflags", "+faststart"), 0.3),
+        ("x.mkv", SOUND, 0.3),
+        ("x.avi", ("-c:v", "mpeg4"), 0.6),
+        ("x.flv", ("-c:v", "flv"), 0.6),
+        ("x.webm", ("-c:v", "libvpx", "-f", "webm", "-live", "1"), 0.6),
+    ],
+)
+def test_a_file_that_is_cut_is_said_to_be(tmp_path, name, options, part):
+    whole = film(tmp_path / name, *options)
+    reader = VideoReader(whole)
+    complete = len(list(reader))
+    assert complete == pytest.approx(100, abs=2)
+    assert reader.trouble == ""
+    reader = VideoReader(cut(whole, part))
+    read = len(list(reader))
+    assert 0 < read < complete
+    assert f"it breaks off after {read}" in reader.trouble
+
+
+@pytest.mark.parametrize(
+    ("ratio", "width"), [("2/1", 128), ("16/15", 68), ("1/2", 32), ("900/1", 64)]
+)
+def test_pixels_are_made_square(tmp_path, ratio, width):
+    path = film(tmp_path / "x.mp4", "-vf", f"setsar={ratio}", "-c:v", "libx264", seconds=1)
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert (reader.width, reader.height) == (width, 48)
+    assert len(frames) == 25
+    assert {frame.shape for frame in frames} == {(48, width, 3)}
+
+
+def test_what_is_square_in_the_world_is_square_in_the_frame(tmp_path):
+    dark = "lutyuv=y=16:u=128:v=128,drawbox=x=20:y=10:w=10:h=20:color=white:t=fill"
+    path = film(tmp_path / "x.mp4", "-vf", f"{dark},setsar=2/1", "-c:v", "libx264", seconds=1)
+    bright = next(iter(VideoReader(path))).mean(axis=2) > 127
+    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
+    assert np.ptp(rows) == pytest.approx(19, abs=2)
+
+
+def test_wide_pixels_of_a_turned_video_make_it_high(tmp_path):
+    film(tmp_path / "x.mp4", "-vf", "setsar=2/1", "-c:v", "libx264", seconds=1)
+    turned = make(
+        tmp_path / "t.mp4", "-display_rotation", "90", "-i", tmp_path / "x.mp4", "-c", "copy"
+    )
+    frame = next(iter(VideoReader(turned)))
+    # Stored as 64 x 48 and shown as 128 x 48, turned: 48 x 128, in whatever scale.
+    assert frame.shape[0] / frame.shape[1] == pytest.approx(128 / 48, rel=0.05)
+
+
+def jittered(path, shown, *options):
+    """120 frames, frame N shown at `shown` milliseconds."""
+    times = f"settb=1/1000,setpts='{shown}'"
+    kept = ("-vf", times, "-fps_mode", "passthrough", "-enc_time_base", "1/1000")
+    return film(path, *kept, *options, fps=30)
+
+
+def test_a_rate_that_the_header_lacks_is_taken_from_the_time_stamps(tmp_path):
+    shown = "if(eq(N,0),0,if(eq(N,1),1,N*40))"  # the first two lie 1 ms apart
+    fragments = ("-c:v", "libx264", "-bf", "0", "-movflags", "frag_keyframe+empty_moov")
+    live = ("-c:v", "libvpx", "-f", "webm", "-live", "1")
+    for name, times, options, fps in [
+        ("fragments.mp4", shown, (*fragments, "-video_track_timescale", "1000"), 25),
+        ("recorder.webm", "floor(N*33.37+random(1)*9)", live, 30),
+        ("slow.webm", "N*2000", live, 0.5),
+    ]:
+        reader = VideoReader(jittered(tmp_path / name, times, *options))
+        assert reader.fps == pytest.approx(fps, rel=0.02), name
+        assert len(list(reader)) == pytest.approx(120, abs=1), name
+        assert reader.trouble == ""
+
+
+def test_a_rate_is_never_the_1000_of_a_time_base():
+    video = ffmpeg._Stream()
+    video.tick_s = 0.001
+    for number in range(50):
+        video.add(number * 40, number * 40, 40)
+    for header in ("h264, 64x48, 1k fps, 1k tbr", "vp8, 64x48, 1k tbr, 1k tbn"):
+        assert ffmpeg._frame_rate(video, f"Stream #0:0: Video: {header}") == 25
+
+
+def test_playlists_are_not_followed(tmp_path):
+    make(tmp_path / "other.ts", "-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=1")
+    for name, text in [
+        ("a.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n"),
+        ("b.mp4", "ffconcat version 1.0\nfile other.ts\n"),
+    ]:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(CorruptImage, match="no video that ffmpeg can read"):
+            VideoReader(tmp_path / name)
+
+
+def test_the_cover_of_a_sound_file_is_no_video(tmp_path):
+    film(tmp_path / "cover.png", "-frames:v", "1", size="32x32")
+    film(tmp_path / "x.mp4", *SOUND)
+    cover = (
+        "-i",
+        tmp_path / "cover.png",
+        "-i",
+        tmp_path / "x.mp4",
+        "-disposition:v:0",
+        "attached_pic",
+    )
+    make(tmp_path / "both.mp4", *cover, "-map", "0", "-map", "1", "-c", "copy")
+    reader = VideoReader(tmp_path / "both.mp4")
+    assert (reader.width, reader.height) == (64, 48)
+    make(tmp_path / "sound.mp4", *cover, "-map", "0", "-map", "1:a", "-c", "copy")
+    with pytest.raises(CorruptImage, match="no video"):
+        VideoReader(tmp_path / "sound.mp4")
+
+
+def test_a_file_that_cannot_be_opened(tmp_path):
+    with pytest.raises(CorruptImage, match=r"cannot be read \(No such file"):
+        VideoReader(tmp_path / "x.mp4")
+
+
+def test_what_cannot_be_written_is_said_at_the_end(tmp_path):
+    with pytest.raises(CopyError, match="invalid width"):
+        write(tmp_path / "x.mp4", range(20), size=(8, 30_000))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CopyError, match="exists"):
+        write(tmp_path / "file/x.mp4", range(20))
