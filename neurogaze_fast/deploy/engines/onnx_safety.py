@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,13 @@ OPERATORS = frozenset(
     "Constant Identity Reshape".split()
 )
 """All that `export` writes: a standard operator may still cost any amount of time or memory."""
+OPSET = range(18, 24)
+MOST_NODES = 10_000
+MOST_SHAPE_VALUES = 64
+"""Values of a tensor of integers, which are shapes and axes here, and inputs of all Concat nodes:
+what follows a graph's shapes before it runs must not be made to build large ones."""
+VALUES_PER_PIXEL = 128
+"""Values of an intermediate result for each pixel of a face; a ResNet-50's first stage has 64."""
 SIDES = range(16, 1025)
 """Sides that a graph's faces can have."""
 _AGAIN = "Export the model again with `python -m neurogaze_fast.export RUN`."
@@ -110,16 +119,25 @@ def check_graph(data: bytes, facts: dict[str, Any], name: str) -> None:
 
     Raises:
         ArtifactError: facts of another form, external data, functions, subgraphs, foreign
-            operators, other inputs, outputs or emotions.
+            operators, other inputs, outputs or emotions, a graph that contradicts itself, or a
+            result that takes more memory than a face of this size needs.
         ConfigError: onnx is not installed. EngineError: it is broken.
     """
     check_facts(facts, name)
     onnx = import_library("onnx", "onnx")
+    import_library("onnx.shape_inference", "onnx")
     try:
         model = onnx.load_model_from_string(data)
     except Exception as cause:  # protobuf has an error class of its own, by version
         raise ArtifactError(f"{name} is no ONNX file ({type(cause).__name__}). {_AGAIN}") from cause
-    reason = next(_reasons(model, facts), None)
+    try:
+        reason = next(chain(_reasons(model, facts), _broken(model), _sizes(model, facts)), None)
+    except (
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+    ) as cause:  # of shapes that contradict one another
+        reason = f"its shapes do not fit ({' '.join(str(cause).split())[:200]})"
     if reason is not None:
         raise ArtifactError(f"{name} was refused: {reason}. {_AGAIN}")
 
@@ -178,6 +196,66 @@ def _interface(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
         yield f"its emotions are {said.get('emotions', 'not named')}, not {list(EMOTIONS)}"
     if said.get("model_sha256") != facts["model"]["sha256"]:
         yield "it names another model than its manifest"
+
+
+def _broken(model: onnx.ModelProto) -> Iterator[str]:
+    """What the format itself forbids; inference libraries have crashed on it."""
+    import onnx
+
+    versions = [o.version for o in model.opset_import if o.domain in DOMAINS]
+    if len(versions) != 1 or versions[0] not in OPSET:
+        yield f"its operators are those of version {versions}, not of {OPSET[0]} to {OPSET[-1]}"
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as cause:
+        yield f"it is no valid graph ({' '.join(str(cause).split())[:200]})"
+
+
+def _sizes(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
+    """Results that would not fit in memory, by the shapes that everything has for one face."""
+    from onnx import ModelProto, TensorProto, helper, shape_inference
+
+    graph = model.graph
+    integers = (TensorProto.INT64, TensorProto.INT32)
+    tensors = [
+        *graph.initializer,
+        *(a.t for n in graph.node for a in n.attribute if a.HasField("t")),
+    ]
+    joined = sum(len(node.input) for node in graph.node if node.op_type == "Concat")
+    if len(graph.node) > MOST_NODES:
+        yield f"it has {len(graph.node)} operators"
+    if joined > MOST_SHAPE_VALUES or any(
+        tensor.data_type in integers and math.prod(tensor.dims) > MOST_SHAPE_VALUES
+        for tensor in tensors
+    ):
+        yield "it computes with more integers than shapes need"
+    # Weights become inputs: their shapes are enough, and there is little to copy.
+    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    light.graph.name = "shapes"
+    light.graph.node.extend(graph.node)
+    light.graph.input.extend(graph.input)
+    light.graph.output.extend(graph.output)
+    for tensor in graph.initializer:
+        if math.prod(tensor.dims) <= MOST_SHAPE_VALUES:
+            light.graph.initializer.append(tensor)
+        else:
+            shape = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            light.graph.input.append(shape)
+    for value in (*light.graph.input, *light.graph.output):
+        if value.name in (INPUT, *OUTPUTS):
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    found = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True).graph
+    shapes = {value.name: _shaped(value)[2] for value in (*found.value_info, *found.output)}
+    side = max(facts["input_size"], facts["size"] if facts.get("size") in SIDES else 0)
+    for node in graph.node:
+        for name in filter(None, node.output):
+            sides = shapes.get(name)
+            if sides is None or None in sides:
+                yield f"the size of {name!r}, of its operator {node.op_type!r}, is not known"
+            elif math.prod(sides) > VALUES_PER_PIXEL * side * side:
+                yield (
+                    f"its operator {node.op_type!r} makes {math.prod(sides):.3g} values of one face"
+                )
 
 
 def _shaped(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | None]]:

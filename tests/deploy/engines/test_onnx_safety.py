@@ -134,7 +134,104 @@ def other_model(model):
     )
 
 
+def insert(model, *nodes, tensors=()):
+    """Behind everything else, so that nothing contradicts the sizes."""
+    model.graph.initializer.extend(tensors)
+    model.graph.node.extend(nodes)
+
+
+def shape(name, *values):
+    return helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+
+
+def huge_expand(model):
+    node = helper.make_node("Expand", ["x", "big"], ["e"])
+    insert(model, node, tensors=[shape("big", 40_000_000_000, 1, 1, 1)])
+
+
+def huge_constant(model):
+    """Computed when the graph is loaded, not when it runs."""
+    wide = helper.make_node("Constant", [], ["c"], value=shape("v", 200_000, 200_000))
+    one = helper.make_node("Constant", [], ["o"], value=helper.make_tensor("t", 1, [1, 1], [0.0]))
+    model.graph.node.extend([wide, one, helper.make_node("Expand", ["o", "c"], ["e"])])
+
+
+def huge_by_many_steps(model):
+    """The shape is a product of shapes of the input."""
+    nodes = [helper.make_node("Shape", ["x"], ["m0"])]
+    nodes += [helper.make_node("Mul", [f"m{i}", f"m{i}"], [f"m{i + 1}"]) for i in range(3)]
+    insert(model, *nodes, helper.make_node("Expand", ["x", "m3"], ["e"]))
+
+
+def huge_resize(model):
+    scales = helper.make_tensor("scales", TensorProto.FLOAT, [4], [1.0, 1e4, 1e4, 1.0])
+    insert(model, helper.make_node("Resize", ["x", "", "scales"], ["e"]), tensors=[scales])
+
+
+def huge_padding(model):
+    kernel = helper.make_tensor("k", TensorProto.FLOAT, [1, 16, 1, 1], [0.0] * 16)
+    conv = helper.make_node("Conv", ["x", "k"], ["e"], pads=[100_000] * 4)
+    insert(model, conv, tensors=[kernel])
+
+
+def doubled_shapes(model):
+    """Following these shapes alone would take more than there is."""
+    nodes = [helper.make_node("Shape", ["x"], ["d0"])]
+    nodes += [helper.make_node("Concat", [f"d{i}"] * 2, [f"d{i + 1}"], axis=0) for i in range(40)]
+    insert(model, *nodes, helper.make_node("Reshape", ["x", "d40"], ["e"]))
+
+
+def many_integers(model):
+    model.graph.initializer.append(shape("many", *range(65)))
+
+
+def size_by_pixels(model):
+    """Nothing bounds what the numbers of a face say."""
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["total"], keepdims=0),
+        helper.make_node("Cast", ["total"], ["count"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["count", "axis"], ["counts"]),
+        helper.make_node("Expand", ["one", "counts"], ["e"]),
+    ]
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [0.0])
+    model.graph.initializer.extend([shape("axis", 0), one])
+    model.graph.node.extend(nodes)
+
+
+def too_few_inputs(model):
+    model.graph.node[0].op_type = "Conv"
+
+
+def nothing_there(model):
+    model.graph.node[0].input[0] = "nothing"
+
+
+def more_than_it_holds(model):
+    model.graph.initializer[0].dims[0] = 1 << 40
+
+
+def other_version(model):
+    model.opset_import[0].version = 999
+
+
+def contradiction(model):
+    model.graph.initializer[1].dims[:] = [4, 4]
+
+
 HOSTILE = {
+    huge_expand: r"its operator 'Expand' makes 3.07e\+13 values of one face",
+    huge_constant: r"its operator 'Expand' makes 4e\+10 values",
+    huge_by_many_steps: "its operator 'Expand'",
+    huge_resize: "its operator 'Resize' makes",
+    huge_padding: "its operator 'Conv' makes",
+    doubled_shapes: "more integers than shapes need",
+    many_integers: "more integers than shapes need",
+    size_by_pixels: "of its operator 'Expand', is not known",
+    too_few_inputs: "no valid graph",
+    nothing_there: "no valid graph",
+    more_than_it_holds: "no valid graph",
+    other_version: r"of version \[999\]",
+    contradiction: "its shapes do not fit",
     external: "'w' lies in another file",
     external_in_attribute: "'hidden' lies in another file",
     function: "defines functions",
