@@ -37,7 +37,8 @@ _TENSOR_TYPES = ("", "application/json", "application/octet-stream")
 # What `curl --data-binary` says unasked is taken too: the picture's own bytes decide.
 _PICTURE_TYPES = (
     *("", "image/jpeg", "image/png", "application/octet-stream"),
-    "application/x-www-form-urlencoded",
+    *("application/x-www-form-urlencoded", "image/jpg", "image/pjpeg", "image/x-png"),
+    *("image/heic", "image/heif"),  # which are refused with advice
 )
 log = logging.getLogger(__name__)
 T = TypeVar("T")

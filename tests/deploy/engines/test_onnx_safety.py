@@ -160,7 +160,8 @@ def huge_by_many_steps(model):
     """The shape is a product of shapes of the input."""
     nodes = [helper.make_node("Shape", ["x"], ["m0"])]
     nodes += [helper.make_node("Mul", [f"m{i}", f"m{i}"], [f"m{i + 1}"]) for i in range(3)]
-    insert(model, *nodes, helper.make_node("Expand", ["x", "m3"], ["e"]))
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [0.0])
+    insert(model, *nodes, helper.make_node("Expand", ["one", "m3"], ["e"]), tensors=[one])
 
 
 def huge_resize(model):

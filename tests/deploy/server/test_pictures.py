@@ -99,6 +99,9 @@ def test_exif_orientation_is_applied():
         (picture(grey(9)), {"Content-Type": "image/webp"}, 415),
         (picture(grey(9)), {"Content-Encoding": "gzip"}, 415),
         (picture(grey(9)), {"Content-Type": "image/png"}, 200),
+        (picture(grey(9)), {"Content-Type": "image/x-png"}, 200),
+        (picture(grey(9), "JPEG"), {"Content-Type": "image/jpg"}, 200),
+        (picture(grey(9), "JPEG"), {"Content-Type": "Image/PJPEG; q=1"}, 200),
         (picture(grey(9)), {"Content-Type": "application/x-www-form-urlencoded"}, 200),
     ],
 )
@@ -215,3 +218,11 @@ def test_metrics_in_prometheus_text(server):
     assert server.metric("neurogaze_queue_images") == 0
     assert server.metric("neurogaze_ready") == 1
     assert "/nothing" not in text
+
+
+def test_a_phones_picture_is_refused_with_advice(server):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    for kind in ("image/heic", "image/heif", "", "application/octet-stream"):
+        status, answer = server.json("POST", "/predict", heic, {"Content-Type": kind})
+        assert (status, answer["type"]) == (415, "unsupported_type")
+        assert "HEIC picture, which is not taken: convert it to JPEG" in answer["error"]
