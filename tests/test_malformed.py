@@ -35,6 +35,7 @@ from neurogaze_fast.evaluation import run_record
 from neurogaze_fast.evaluation.remarks import remarks
 from neurogaze_fast.evaluation.training_images import TrainingImages
 from neurogaze_fast.evaluation.verify import verify_run
+from neurogaze_fast.faces.shards import read_shards
 from neurogaze_fast.prototypes.bank import PrototypeBank
 from neurogaze_fast.prototypes.config import BuildPrototypesConfig
 from neurogaze_fast.prototypes.from_teacher import build_prototypes
@@ -383,3 +384,22 @@ def test_the_shards_of_a_map_set(tmp_path):
             write_artifact(folder / "maps.json", canonical_json(index), brief)
             with pytest.raises(ArtifactError):
                 MapSet.load(folder)
+
+
+# --- face shards ----------------------------------------------------------------------------------
+
+
+def test_the_index_of_face_shards(tmp_path):
+    folder = shutil.copytree(WITNESS / "shards", tmp_path / "shards")
+    path = folder / "index.json"
+    whole = unseal(json.loads(path.read_bytes()))
+
+    def read():
+        faces = read_shards(folder)
+        assert isinstance(faces.synthetic, bool)
+        assert all(len(split.images) for split in faces.splits.values())
+        faces.provenance()
+
+    variants = changed(whole, depth=4)
+    refused = outcomes(variants, lambda value: path.write_bytes(canonical_json(seal(value))), read)
+    assert refused > 100

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.artifacts import canonical_json, sha256_bytes, sha256_file, unseal
+from neurogaze_fast.artifacts import canonical_json, check_fields, sha256_bytes, sha256_file, unseal
 from neurogaze_fast.errors import ArtifactError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import SPLITS, FaceSet
@@ -30,6 +30,16 @@ INDEX_FILE = "index.json"
 COLUMNS = ("shards", "offsets", "lengths", "votes", "names", "rows", "hashes")
 AFFECT = "valence_arousal"
 """A further column, where the set has it."""
+_FIELDS = {
+    "splits": dict,
+    "synthetic": bool,
+    "left_out": dict,
+    "official_split": bool,
+    "mapping": dict,
+    "notes?": list,
+}
+_SPLIT = {"rows": int, "side": int, "shards": list, "table": {"file": str, "bytes": int}}
+LARGEST_SIDE = 4096
 
 
 class ShardSource:
@@ -75,6 +85,9 @@ def read_shards(folder: Path, *, verify: bool = True) -> FaceSet:
     """
     folder = Path(folder)
     index = read_index(folder)
+    check_fields(index, _FIELDS, folder / INDEX_FILE)
+    left_out = dict.fromkeys(index["left_out"], dict)
+    check_fields(index["left_out"], left_out, folder / INDEX_FILE, within="left_out")
     try:
         entries = index["splits"]
         splits = {
@@ -132,6 +145,10 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def _open_split(folder: Path, name: str, entry: dict[str, Any], verify: bool) -> EncodedSplit:
+    path = folder / INDEX_FILE
+    check_fields(entry, _SPLIT, path, within=f"splits.{name}")
+    if not 1 <= entry["side"] <= LARGEST_SIDE:
+        raise ArtifactError(f"{path} says {name} images have a side of {entry['side']} pixels.")
     files = [_inside(folder, shard["file"]) for shard in entry["shards"]]
     for path, shard in zip(files, entry["shards"], strict=True):
         _check_size(path, shard["bytes"])
@@ -152,6 +169,11 @@ def _open_split(folder: Path, name: str, entry: dict[str, Any], verify: bool) ->
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as cause:
         raise ArtifactError(f"{table_path} is no table of images ({cause}).") from cause
     count = len(columns["rows"])
+    if entry["rows"] != count:
+        raise ArtifactError(
+            f"{path} says {entry['rows']} rows of {name}, {table_path.name} has {count}. Make the "
+            "shards again."
+        )
     _check_columns(table_path, columns, [shard["bytes"] for shard in entry["shards"]])
     return EncodedSplit(
         name=name,
