@@ -111,7 +111,7 @@ def test_bad_targets_are_skipped_and_named(faces, tmp_path):
 
 
 def test_eight_bad_batches_in_a_row_end_the_run_with_finite_weights(faces, tmp_path):
-    trainer = make(faces, tmp_path, log_every=1)
+    trainer = make(faces, tmp_path, log_every=1, batch_size=8)  # ten batches an epoch
     trainer.rows.targets.targets.fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="8 non-finite batches in a row"):
         trainer.fit()

@@ -97,9 +97,9 @@ from neurogaze_fast.training.run_folder import sole_writer
 with sole_writer(Path(sys.argv[1]), print):
     child = os.fork()
     if child == 0:
+        print(os.getpid(), flush=True)  # by the child: by now it has let go of the run
         time.sleep(60)  # a decoder that outlives its parent
         os._exit(0)
-    print(child, flush=True)
     time.sleep(60)
 """
 

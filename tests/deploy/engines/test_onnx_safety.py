@@ -302,10 +302,10 @@ RESEALED = {
 @pytest.mark.parametrize("facts", RESEALED.values(), ids=RESEALED)
 def test_a_manifest_of_another_form_is_refused(tmp_path, facts):
     path = written(tmp_path, tiny(), facts)
-    with pytest.raises(ArtifactError, match="has a manifest"):
+    with pytest.raises(ArtifactError, match=r"has a manifest|manifest\.json holds"):
         open_graph(path)
     for named in (path, tmp_path):
-        with pytest.raises(ArtifactError, match="has a manifest"):
+        with pytest.raises(ArtifactError, match=r"has a manifest|manifest\.json holds"):
             open_engine(named, "onnxruntime", precision="fp32")
 
 
