@@ -33,11 +33,15 @@ OPERATORS = frozenset(
 """All that `export` writes: a standard operator may still cost any amount of time or memory."""
 OPSET = range(18, 24)
 MOST_NODES = 10_000
-MOST_SHAPE_VALUES = 64
-"""Values of a tensor of integers, which are shapes and axes here, and inputs of all Concat nodes:
-what follows a graph's shapes before it runs must not be made to build large ones."""
+MOST_INTEGERS = 64
+"""Values of a tensor of integers: these are shapes and axes."""
+MOST_JOINED = 8
+"""Inputs of all Concat nodes: each could double a shape, and those that follow shapes through a
+graph build them, however long."""
 VALUES_PER_PIXEL = 128
 """Values of an intermediate result for each pixel of a face; a ResNet-50's first stage has 64."""
+MOST_RESULTS = 100
+"""All intermediate results together, in multiples of the largest one allowed."""
 SIDES = range(16, 1025)
 """Sides that a graph's faces can have."""
 _AGAIN = "Export the model again with `python -m neurogaze_fast.export RUN`."
@@ -222,12 +226,11 @@ def _sizes(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
         *(a.t for n in graph.node for a in n.attribute if a.HasField("t")),
     ]
     joined = sum(len(node.input) for node in graph.node if node.op_type == "Concat")
+    lengths = [math.prod(tensor.dims) for tensor in tensors if tensor.data_type in integers]
+    lengths += [len(a.ints) for node in graph.node for a in node.attribute]
     if len(graph.node) > MOST_NODES:
         yield f"it has {len(graph.node)} operators"
-    if joined > MOST_SHAPE_VALUES or any(
-        tensor.data_type in integers and math.prod(tensor.dims) > MOST_SHAPE_VALUES
-        for tensor in tensors
-    ):
+    if joined > MOST_JOINED or max(lengths, default=0) > MOST_INTEGERS:
         yield "it computes with more integers than shapes need"
     # Weights become inputs: their shapes are enough, and there is little to copy.
     light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
@@ -236,7 +239,7 @@ def _sizes(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
     light.graph.input.extend(graph.input)
     light.graph.output.extend(graph.output)
     for tensor in graph.initializer:
-        if math.prod(tensor.dims) <= MOST_SHAPE_VALUES:
+        if math.prod(tensor.dims) <= MOST_INTEGERS:
             light.graph.initializer.append(tensor)
         else:
             shape = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
@@ -247,15 +250,25 @@ def _sizes(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
     found = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True).graph
     shapes = {value.name: _shaped(value)[2] for value in (*found.value_info, *found.output)}
     side = max(facts["input_size"], facts["size"] if facts.get("size") in SIDES else 0)
+    most = VALUES_PER_PIXEL * side * side
+    # What is computed from weights alone (int8 ones to floating point) is as large as they are.
+    held = most + 2 * sum(math.prod(tensor.dims) for tensor in tensors)
+    of_face, total, fixed = {INPUT}, 0, 0
     for node in graph.node:
+        varies = not of_face.isdisjoint(node.input)
         for name in filter(None, node.output):
             sides = shapes.get(name)
             if sides is None or None in sides:
                 yield f"the size of {name!r}, of its operator {node.op_type!r}, is not known"
-            elif math.prod(sides) > VALUES_PER_PIXEL * side * side:
-                yield (
-                    f"its operator {node.op_type!r} makes {math.prod(sides):.3g} values of one face"
-                )
+                return
+            size = math.prod(sides)
+            if varies:
+                of_face.add(name)
+                total += size
+            else:
+                fixed += size
+            if (varies and size > most) or fixed > held or total > MOST_RESULTS * most:
+                yield f"its operator {node.op_type!r} makes {size:.3g} values of one face"
 
 
 def _shaped(value: onnx.ValueInfoProto) -> tuple[str, int, list[int | None]]:

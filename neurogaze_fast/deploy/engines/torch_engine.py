@@ -10,6 +10,7 @@ import torch
 from neurogaze_fast.deploy.engines.base import Engine, EngineError, Outputs, shown_threads
 from neurogaze_fast.deploy.engines.graph import DTYPES, FaceGraph
 from neurogaze_fast.device import pick_device
+from neurogaze_fast.errors import CheckpointError
 from neurogaze_fast.student.inference import load_model
 
 
@@ -34,6 +35,11 @@ class TorchEngine(Engine):
                 the device has no room.
         """
         model, facts = load_model(path)
+        if not isinstance(facts.get("synthetic"), bool):
+            raise CheckpointError(
+                f"{path} does not say whether it was trained on drawn faces: its manifest was "
+                "edited. Restore it from a copy of the run."
+            )
         size = facts["size"]
         super().__init__(input_size or size, facts["synthetic"])
         where = pick_device(device)

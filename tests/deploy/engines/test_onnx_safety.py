@@ -175,6 +175,18 @@ def huge_padding(model):
     insert(model, conv, tensors=[kernel])
 
 
+def weights_over_and_over(model):
+    """Each copy is as large as the weights, which engines make when they load a graph."""
+    copies = [helper.make_node("Identity", ["w"], [f"w{i}"]) for i in range(20)]
+    insert(model, *copies)
+
+
+def results_over_and_over(model):
+    """None of them too large, and all of them held until they are joined."""
+    names = [f"r{i}" for i in range(5000)]
+    insert(model, *(helper.make_node("Relu", ["x"], [name]) for name in names))
+
+
 def doubled_shapes(model):
     """Following these shapes alone would take more than there is."""
     nodes = [helper.make_node("Shape", ["x"], ["d0"])]
@@ -184,6 +196,11 @@ def doubled_shapes(model):
 
 def many_integers(model):
     model.graph.initializer.append(shape("many", *range(65)))
+
+
+def many_integers_in_an_attribute(model):
+    node = helper.make_node("Constant", [], ["c"], value_ints=list(range(65)))
+    model.graph.node.append(node)
 
 
 def size_by_pixels(model):
@@ -225,7 +242,10 @@ HOSTILE = {
     huge_by_many_steps: "its operator 'Expand'",
     huge_resize: "its operator 'Resize' makes",
     huge_padding: "its operator 'Conv' makes",
+    weights_over_and_over: "its operator 'Identity' makes",
+    results_over_and_over: "its operator 'Relu' makes",
     doubled_shapes: "more integers than shapes need",
+    many_integers_in_an_attribute: "more integers than shapes need",
     many_integers: "more integers than shapes need",
     size_by_pixels: "of its operator 'Expand', is not known",
     too_few_inputs: "no valid graph",
