@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
-from neurogaze_fast.artifacts import manifest_path
+from neurogaze_fast.artifacts import manifest_path, verified_open, write_artifact
 from neurogaze_fast.deploy.engines import open as engine_module
 from neurogaze_fast.deploy.engines import openvino_engine, torch_engine
 from neurogaze_fast.deploy.engines.base import EngineError
@@ -301,3 +302,25 @@ def test_an_exported_graph_runs_without_loading_torch(exported_run, engine):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights, facts: weights.pop("fc.weight"), r"missing: fc\.weight"),
+        (
+            lambda weights, facts: weights.update({"fc.weight": weights["fc.weight"][:4].clone()}),
+            r"other shape: fc\.weight",
+        ),
+        (lambda weights, facts: facts.pop("synthetic"), "synthetic|drawn faces"),
+    ],
+    ids=["no classifier", "four rows", "made of what"],
+)
+def test_a_model_that_is_not_whole_is_never_served(fitted_run, tmp_path, change, message):
+    data, facts = verified_open(fitted_run / "model.safetensors")
+    weights = safetensors.torch.load(data)
+    change(weights, facts)
+    write_artifact(tmp_path / "model.safetensors", safetensors.torch.save(weights), facts)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        with pytest.raises(CheckpointError, match=message):
+            open_engine(path)
