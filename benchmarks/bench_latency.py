@@ -70,8 +70,8 @@ def exported(request, architecture, tmp_path_factory):
     # 112 and 224 pixels are what the usual stem is for; 48 what the small one is.
     model = ResNet(architecture, stem="small" if side < 100 else "imagenet").eval()
     folder = tmp_path_factory.mktemp(f"{architecture}-{side}")
-    facts = {"size": side, "flip": False, "synthetic": True, "selected": {}, "data": {}}
-    save_model(folder / "model.safetensors", model, model.state_dict(), facts)
+    metadata = {"size": side, "flip": False, "synthetic": True, "selected": {}, "data": {}}
+    save_model(folder / "model.safetensors", model, model.state_dict(), metadata)
     config = ExportConfig(folder, calibration_faces=16)
     graphs = Graphs(read_run(folder), config, folder / "export")
     drawn, _ = draw_faces("train", 16)

@@ -107,10 +107,10 @@ def _cli(argv: Sequence[str] | None, default: TrainTeacherConfig) -> TrainTeache
 def _introduce(run: TeacherRun, console: Any) -> None:
     from rich.markup import escape
 
-    split = run.facts["split"]
-    windows, size = split["windows"], "x".join(map(str, run.facts["maps"]["size"]))
+    split = run.metadata["split"]
+    windows, size = split["windows"], "x".join(map(str, run.metadata["maps"]["size"]))
     console.print(
-        f"maps: {escape(run.facts['maps']['path'])}: {len(run.maps)} windows, "
+        f"maps: {escape(run.metadata['maps']['path'])}: {len(run.maps)} windows, "
         f"{len(run.maps.bands)} bands, {size} pixels\n"
         f"training {windows['train']} windows of {len(split['train'])} subjects, validation "
         f"{windows['valid']} of {len(split['valid'])}, unlabelled support {windows['support']} "

@@ -57,16 +57,16 @@ def test_metrics_have_all_forms_with_and_without_duplicates(run):
 
 
 def test_provenance_names_bank_data_and_selection(run):
-    _, facts = verified_open(run / "model.safetensors")
+    _, metadata = verified_open(run / "model.safetensors")
     _, bank = verified_open(run / "bank.safetensors")
     assert (
-        facts["bank"]["sha256"]
+        metadata["bank"]["sha256"]
         == json.loads(manifest_path(run / "bank.safetensors").read_text())["sha256"]
     )
     assert bank["synthetic"]
-    assert facts["data"]["rows"] == {"train": 80, "valid": 40}
-    assert facts["selected"]["on"] == "valid"
-    assert facts["environment"]["torch"]
+    assert metadata["data"]["rows"] == {"train": 80, "valid": 40}
+    assert metadata["selected"]["on"] == "valid"
+    assert metadata["environment"]["torch"]
 
 
 def test_report_is_one_file_that_needs_no_network(run):
@@ -100,8 +100,8 @@ def test_resnet50_with_the_run_as_kd_teacher(run, small_set, tmp_path):
     options = ["--model", "resnet50", "--kd-teacher", str(run), "--kd-loss", "mse"]
     where = ["--data", str(small_set), "--out", str(tmp_path / "r")]
     train_command.main([*QUICK, "--epochs", "1", *options, *where])
-    _, facts = verified_open(tmp_path / "r" / "model.safetensors")
-    assert facts["architecture"] == "resnet50"
+    _, metadata = verified_open(tmp_path / "r" / "model.safetensors")
+    assert metadata["architecture"] == "resnet50"
 
 
 def test_init_starts_from_a_model_file(run, small_set, tmp_path):
@@ -144,8 +144,8 @@ def test_bad_bank_stops_before_training(small_set, tmp_path, capsys, damage, mes
         data[-1] ^= 1
         bank.write_bytes(data)
     if damage == "order":
-        data, facts = verified_open(bank)
-        write_artifact(bank, data, facts | {"emotions": sorted(facts["emotions"])})
+        data, metadata = verified_open(bank)
+        write_artifact(bank, data, metadata | {"emotions": sorted(metadata["emotions"])})
     bank = {"folder": tmp_path, "missing": tmp_path / "no"}.get(damage, bank)
     out = tmp_path / "r"
     argv = [*QUICK, "--data", str(small_set), "--bank", str(bank), "--out", str(out)]

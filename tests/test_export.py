@@ -33,7 +33,7 @@ def copy(exported_run, tmp_path):  # noqa: F811
 def test_files_and_report(exported_run, small_set):  # noqa: F811
     folder = exported_run / "export"
     graph = open_graph(folder / "fp32.onnx")
-    assert graph.facts["model"]["architecture"] == "resnet18"
+    assert graph.metadata["model"]["architecture"] == "resnet18"
     report = json.loads((folder / "openvino-fp32.parity.json").read_text())
     assert report["passed"] is True
     assert report["graph_sha256"] == graph.sha256
@@ -75,10 +75,10 @@ def test_another_input_size_resizes_inside_the_graph(copy, small_set, drawn, cap
     engine = open_engine(out, "onnxruntime")
     assert engine.input_size == 48
     images = drawn[0][:8]
-    model, facts = load_model(copy)
+    model, metadata = load_model(copy)
     import torch
 
-    logits = predict_logits(model, images, size=facts["size"], device=torch.device("cpu"))
+    logits = predict_logits(model, images, size=metadata["size"], device=torch.device("cpu"))
     wanted = torch.from_numpy(logits).softmax(1).numpy()
     found = engine.run(np.repeat(images[..., None], 3, axis=3))[0]
     np.testing.assert_allclose(found, wanted, atol=1e-4)

@@ -63,9 +63,9 @@ def run(tmp_path, monkeypatch):
     """The witness run with a model of a few weights."""
     monkeypatch.setattr(inference, "build_student", Tiny)
     folder = shutil.copytree(WITNESS / "run", tmp_path / "run")
-    facts = read_manifest(WITNESS / "run" / "model.safetensors")["provenance"]
-    model = Tiny("resnet18", stem="small", channels=facts["channels"])
-    inference.save_model(folder / "model.safetensors", model, model.state_dict(), facts)
+    metadata = read_manifest(WITNESS / "run" / "model.safetensors")["provenance"]
+    model = Tiny("resnet18", stem="small", channels=metadata["channels"])
+    inference.save_model(folder / "model.safetensors", model, model.state_dict(), metadata)
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["model_sha256"] = read_manifest(folder / "model.safetensors")["sha256"]
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -76,10 +76,10 @@ def run(tmp_path, monkeypatch):
 def teacher(tmp_path):
     """The witness teacher with weights, and its maps."""
     folder = shutil.copytree(WITNESS / "teacher", tmp_path / "teacher")
-    facts = read_manifest(WITNESS / "teacher" / "teacher.safetensors")["provenance"]
-    model = TeacherNet(facts["bands"], facts["width"])
-    facts["maps"]["path"] = str(WITNESS / "maps")
-    save_teacher(folder / "teacher.safetensors", model, facts)
+    metadata = read_manifest(WITNESS / "teacher" / "teacher.safetensors")["provenance"]
+    model = TeacherNet(metadata["bands"], metadata["width"])
+    metadata["maps"]["path"] = str(WITNESS / "maps")
+    save_teacher(folder / "teacher.safetensors", model, metadata)
     return folder
 
 
@@ -126,7 +126,7 @@ def seal_manifest(path, manifest):
 
 def with_provenance(path):
     manifest = read_manifest(path)
-    return lambda facts: seal_manifest(path, manifest | {"provenance": facts})
+    return lambda metadata: seal_manifest(path, manifest | {"provenance": metadata})
 
 
 def test_manifests(tmp_path):
@@ -166,7 +166,7 @@ def test_fields_are_named_where_they_are():
 def read_all_of(run):
     """Everything that reads a run without scoring it."""
     record = run_record.read_run(run)
-    metrics = record.metrics | {"selected": record.facts["selected"]}
+    metrics = record.metrics | {"selected": record.metadata["selected"]}
     remarks({name: metrics[name] for name in ("selected",)})
     TrainingImages.load(run, record.metrics.get("training_images"))
     assert isinstance(record.synthetic_bank, bool)
@@ -175,21 +175,21 @@ def read_all_of(run):
 
 def test_the_manifest_of_a_model(run):
     path = run / "model.safetensors"
-    facts = read_manifest(path)["provenance"]
+    metadata = read_manifest(path)["provenance"]
     used = ["kind", "architecture", "stem", "channels", "emotions", "size", "flip", "synthetic",
             "data", "selected", "bank"]  # fmt: skip
-    facts["data"]["source"] = str(run / "absent")  # no set is drawn
-    facts["data"]["synthetic"] = False
+    metadata["data"]["source"] = str(run / "absent")  # no set is drawn
+    metadata["data"]["synthetic"] = False
     refused = outcomes(
-        changed(facts, depth=2, only=used), with_provenance(path), lambda: read_all_of(run)
+        changed(metadata, depth=2, only=used), with_provenance(path), lambda: read_all_of(run)
     )
     assert refused > 150
 
 
 def test_the_tensors_of_a_model(run):
     path = run / "model.safetensors"
-    facts = read_manifest(path)["provenance"]
-    good = Tiny("resnet18", stem="small", channels=facts["channels"]).state_dict()
+    metadata = read_manifest(path)["provenance"]
+    good = Tiny("resnet18", stem="small", channels=metadata["channels"]).state_dict()
     arrays = {name: value.numpy() for name, value in good.items()}
     bad = [
         b"", b"x" * 99, b"\xff" * 8 + b"{}", save_tensors({"other": np.zeros(3)}),
@@ -199,7 +199,7 @@ def test_the_tensors_of_a_model(run):
         save_tensors(arrays | {"fc.weight": arrays["fc.weight"].astype(np.int64)}),
     ]  # fmt: skip
     for data in bad:
-        write_artifact(path, data, facts)
+        write_artifact(path, data, metadata)
         with pytest.raises(CheckpointError, match=r"model\.safetensors"):
             inference.load_model(run)
 
@@ -243,9 +243,9 @@ def test_metrics_and_history(run, tmp_path, name):
     (tmp_path / RUNS / "b3").mkdir(parents=True)
     shutil.move(run, tmp_path / RUNS / "b3" / "seed0")
     folder = tmp_path / RUNS / "b3" / "seed0"
-    facts = read_manifest(folder / "model.safetensors")["provenance"]
-    facts["data"] |= {"source": str(tmp_path / "absent"), "synthetic": False}
-    with_provenance(folder / "model.safetensors")(facts)
+    metadata = read_manifest(folder / "model.safetensors")["provenance"]
+    metadata["data"] |= {"source": str(tmp_path / "absent"), "synthetic": False}
+    with_provenance(folder / "model.safetensors")(metadata)
     path = folder / name
     whole = json.loads(path.read_text())
     parts = ["valid", "temperature", "training_images", "model_sha256", "selected"]
@@ -265,9 +265,9 @@ def test_metrics_and_history(run, tmp_path, name):
 @pytest.mark.parametrize("name", ["fingerprint.json", "metrics.json", "config.json"])
 def test_what_verify_compares(run, name):
     path = run / name
-    facts = read_manifest(run / "model.safetensors")["provenance"]
-    facts["data"] |= {"source": str(run / "absent"), "synthetic": False}
-    with_provenance(run / "model.safetensors")(facts)
+    metadata = read_manifest(run / "model.safetensors")["provenance"]
+    metadata["data"] |= {"source": str(run / "absent"), "synthetic": False}
+    with_provenance(run / "model.safetensors")(metadata)
     whole = json.loads(path.read_text())
     if name == "metrics.json":
         whole = {key: value for key, value in whole.items() if key not in ("valid", "test")}
@@ -300,38 +300,38 @@ def test_hashes_of_training_images(run):
 
 def test_a_bank(run):
     path = run / "bank.safetensors"
-    facts = read_manifest(path)["provenance"]
+    metadata = read_manifest(path)["provenance"]
     keys = ["kind", "emotions", "grid", "width", "synthetic"]
     load = lambda: PrototypeBank.load(path).synthetic  # noqa: E731
-    outcomes(changed(facts, 2, only=keys), with_provenance(path), load)
+    outcomes(changed(metadata, 2, only=keys), with_provenance(path), load)
     bank = PrototypeBank.load(WITNESS / "run" / "bank.safetensors")
     names = ("prototypes", "counts", "subjects", "filled_from", "centres")
     arrays = {name: np.ascontiguousarray(getattr(bank, name)) for name in names}
     for name, array in arrays.items():
         for other in (array[:-1], array[None], array.astype(np.float16), array.sum(), array[:0]):
-            write_artifact(path, save_tensors(arrays | {name: np.asarray(other)}), facts)
+            write_artifact(path, save_tensors(arrays | {name: np.asarray(other)}), metadata)
             with pytest.raises(NeurogazeError):
                 PrototypeBank.load(path)
 
 
 def test_a_teacher(teacher, tmp_path):
     path = teacher / "teacher.safetensors"
-    facts = read_manifest(path)["provenance"]
+    metadata = read_manifest(path)["provenance"]
     out = tmp_path / "bank.safetensors"
     out.touch()  # so that nothing is computed
     config = BuildPrototypesConfig(teacher=teacher, out=out)
     keys = ["kind", "bands", "width", "synthetic", "maps", "split"]
     refused = outcomes(
-        changed(facts, 2, only=keys),
+        changed(metadata, 2, only=keys),
         with_provenance(path),
         lambda: build_prototypes(config, Console(quiet=True)),
     )
     assert refused > 60
-    state = TeacherNet(facts["bands"], facts["width"]).state_dict()
+    state = TeacherNet(metadata["bands"], metadata["width"]).state_dict()
     arrays = {name: np.ascontiguousarray(value.numpy()) for name, value in state.items()}
     weight = arrays["head.weight"]
     for other in (weight[:1], weight[None], np.float32(3), weight.astype(np.complex64)):
-        write_artifact(path, save_tensors(arrays | {"head.weight": np.asarray(other)}), facts)
+        write_artifact(path, save_tensors(arrays | {"head.weight": np.asarray(other)}), metadata)
         with pytest.raises(CheckpointError, match=r"teacher\.safetensors"):
             load_teacher(teacher)
 
@@ -346,9 +346,9 @@ def test_the_config_of_a_teacher(teacher):
 
 def test_validation_subjects_that_the_maps_do_not_have(teacher, tmp_path):
     path = teacher / "teacher.safetensors"
-    facts = read_manifest(path)["provenance"]
-    facts["split"]["valid"] = ["somebody", 7]
-    with_provenance(path)(facts)
+    metadata = read_manifest(path)["provenance"]
+    metadata["split"]["valid"] = ["somebody", 7]
+    with_provenance(path)(metadata)
     config = BuildPrototypesConfig(teacher=teacher, out=tmp_path / "bank.safetensors")
     with pytest.raises(NeurogazeError, match="somebody, 7"):
         build_prototypes(config, Console(quiet=True))

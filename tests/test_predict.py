@@ -278,8 +278,8 @@ def test_a_run_gives_what_its_model_computes(demo, tmp_path, monkeypatch):
     _, images = demo
     torch.manual_seed(0)
     model = ResNet("resnet18", stem="imagenet").eval()
-    facts = {"size": 32, "synthetic": True}
-    save_model(tmp_path / "runs/newest/model.safetensors", model, model.state_dict(), facts)
+    metadata = {"size": 32, "synthetic": True}
+    save_model(tmp_path / "runs/newest/model.safetensors", model, model.state_dict(), metadata)
     monkeypatch.chdir(tmp_path)  # where no --model is needed
     config = command.parse(["demo", "--no-detect", "--engine", "torch", "--threads", "1"])
     command.predict(config)

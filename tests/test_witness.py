@@ -136,10 +136,10 @@ def test_the_teacher_has_the_weights_it_had(tmp_path):
     with torch.device("meta"):
         small = TeacherNet(bands=2, width=16).state_dict()
     state = resealed(folder, "teacher.safetensors", {k: v.shape for k, v in small.items()})
-    model, facts = load_teacher(folder)
+    model, metadata = load_teacher(folder)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert facts["split"]["valid"] == ["dreamer-01", "dreamer-02"]
-    assert facts["maps"]["sha256"] == written("teacher", "config.json")["maps"]["sha256"]
+    assert metadata["split"]["valid"] == ["dreamer-01", "dreamer-02"]
+    assert metadata["maps"]["sha256"] == written("teacher", "config.json")["maps"]["sha256"]
 
 
 def test_the_shards_are_the_set_the_run_was_trained_on():

@@ -13,9 +13,9 @@ def summary_tables(provenance: dict[str, Any]) -> list[Table]:
     kept = Table("source", title="Kept")
     for heading in ("subjects", "trials", "labelled", "windows", "labelled", "no baseline"):
         kept.add_column(heading, justify="right")
-    for source, facts in provenance["sources"].items():
+    for source, metadata in provenance["sources"].items():
         keys = ("trials", "labelled_trials", "windows", "labelled_windows", "windows_no_baseline")
-        kept.add_row(source, str(len(facts["subjects"])), *(str(facts[key]) for key in keys))
+        kept.add_row(source, str(len(metadata["subjects"])), *(str(metadata[key]) for key in keys))
     left = Table(title="Left out")
     left.add_column("count", justify="right")
     left.add_column("reason")

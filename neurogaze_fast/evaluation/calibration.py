@@ -25,14 +25,14 @@ def probabilities(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> 
     return np.exp(_log_softmax(logits, temperature))
 
 
-def reliability(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reliability(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(counts int64 [15], mean confidence and accuracy float64 [15, 2]) by top probability.
 
     Bins are of equal width on [0, 1] and closed above, the first also below; the means of an empty
     one are NaN. Among equal probabilities the first class is the answer.
     """
-    top = shares.max(axis=1)
-    right = shares.argmax(axis=1) == labels
+    top = predicted.max(axis=1)
+    right = predicted.argmax(axis=1) == labels
     bins = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     sums = np.stack(
@@ -55,17 +55,17 @@ def calibration_scores(
         logits: [N, 8]; labels: int [N]; temperature: one for all or [N].
     """
     logs = _log_softmax(logits, temperature)
-    shares = np.exp(logs)
+    predicted = np.exp(logs)
     rows = np.arange(len(labels))
-    counts, means = reliability(shares, labels)
+    counts, means = reliability(predicted, labels)
     used = counts > 0
     gap = np.abs(means[used, 0] - means[used, 1])
-    truth = np.zeros_like(shares)
+    truth = np.zeros_like(predicted)
     truth[rows, labels] = 1
     return {
         "ece": float((counts[used] * gap).sum() / len(labels)),
         "nll": float(-logs[rows, labels].mean()),
-        "brier": float(((shares - truth) ** 2).sum(axis=1).mean()),
+        "brier": float(((predicted - truth) ** 2).sum(axis=1).mean()),
     }
 
 

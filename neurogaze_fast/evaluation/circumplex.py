@@ -18,9 +18,9 @@ COORDINATES = np.array([VALENCE_AROUSAL[emotion] for emotion in EMOTIONS])
 """float64 [8, 2]: (valence, arousal) of the emotions in their order."""
 
 
-def expected_va(shares: np.ndarray) -> np.ndarray:
+def expected_va(probabilities: np.ndarray) -> np.ndarray:
     """float64 [N, 2]: (valence, arousal) on [-1, 1] for probabilities [N, 8]."""
-    return np.asarray(shares, np.float64) @ COORDINATES
+    return np.asarray(probabilities, np.float64) @ COORDINATES
 
 
 def va_scores(predicted: np.ndarray, annotated: np.ndarray | None) -> dict[str, Any] | None:

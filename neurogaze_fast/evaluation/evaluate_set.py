@@ -69,8 +69,8 @@ def evaluate_set(
     folder = config.out or run.folder / "evaluation" / f"{kind}-{split}"
     _free(folder, run)
     how: dict[str, Any] = {
-        "size": run.facts["size"],
-        "flip": run.facts.get("flip", False) if config.flip is None else config.flip,
+        "size": run.metadata["size"],
+        "flip": run.metadata.get("flip", False) if config.flip is None else config.flip,
         "device": device,
         "batch_size": config.batch_size,
     }
@@ -85,9 +85,9 @@ def evaluate_set(
     scored = score(predictions, _training_images(run, faces, same), scaling)
     metrics = {
         split: scored.scores,
-        "synthetic": faces.synthetic or run.facts["synthetic"],
+        "synthetic": faces.synthetic or run.metadata["synthetic"],
         "synthetic_bank": run.synthetic_bank,
-        "selected": run.facts["selected"],
+        "selected": run.metadata["selected"],
         "model_sha256": run.model_sha256,
         "data": describe_set(kind, faces, same),
         "flip": how["flip"],
@@ -105,7 +105,7 @@ def evaluate_set(
         config=to_dict(config),
         metrics=metrics,
         history=[],
-        provenance={"model_sha256": run.model_sha256, "set": metrics["data"], "run": run.facts},
+        provenance={"model_sha256": run.model_sha256, "set": metrics["data"], "run": run.metadata},
         title=f"NeuroGaze run {run.folder.resolve().name} on {kind}, {split}",
     )
     return metrics, folder
@@ -117,8 +117,8 @@ def predictions_csv(predictions: Predictions) -> bytes:
     `row` and `name` are the data set's; the probabilities are the model's own, before temperature
     scaling; valence and arousal are the read-out ``expected``.
     """
-    shares = probabilities(predictions.logits)
-    read_out = expected_va(shares)
+    predicted = probabilities(predictions.logits)
+    read_out = expected_va(predicted)
     part, index = predictions.part, predictions.index
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -126,7 +126,7 @@ def predictions_csv(predictions: Predictions) -> bytes:
     answers = predictions.logits.argmax(axis=1)
     for i, (row, name) in enumerate(zip(part.rows[index], part.names[index], strict=True)):
         names = [EMOTIONS[predictions.labels[i]], EMOTIONS[answers[i]]]
-        numbers = [f"{value:.6f}" for value in (*shares[i], *read_out[i])]
+        numbers = [f"{value:.6f}" for value in (*predicted[i], *read_out[i])]
         writer.writerow([int(row), str(name), *names, *numbers])
     return text.getvalue().encode("utf-8", errors="backslashreplace")
 

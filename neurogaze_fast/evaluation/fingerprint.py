@@ -27,13 +27,13 @@ SWITCHES = (
 
 
 def write_fingerprint(
-    folder: Path, facts: dict[str, Any], switches: dict[str, Any], device: str
+    folder: Path, metadata: dict[str, Any], switches: dict[str, Any], device: str
 ) -> str:
     """Write a finished run's fingerprint.json and return its own SHA-256.
 
     Args:
         folder: of the run; config.json, the model and metrics.json lie in it.
-        facts: provenance of the model; switches: of the distillation, by option; device: cpu or
+        metadata: provenance of the model; switches: of the distillation, by option; device: cpu or
             cuda, where the scores were computed.
     """
     recorded = json.loads((folder / CONFIG_FILE).read_text())
@@ -42,15 +42,15 @@ def write_fingerprint(
             "configuration": recorded["config"],
             "config_sha256": recorded["sha256"],
             "model_sha256": sha256_file(folder / MODEL_FILE),
-            "bank": facts["bank"],
-            "data": facts["data"],
-            "kd_teacher": facts["kd_teacher"],
-            "init": facts["init"],
+            "bank": metadata["bank"],
+            "data": metadata["data"],
+            "kd_teacher": metadata["kd_teacher"],
+            "init": metadata["init"],
             "switches": switches,
             "metrics_sha256": sha256_file(folder / METRICS_FILE),
             "scored_on": device,
             "code": {"version": __version__, "commit": code_commit()},
-            "environment": facts["environment"],
+            "environment": metadata["environment"],
         }
     )
     atomic_write(folder / FILE, (json.dumps(sealed, indent=2, sort_keys=True) + "\n").encode())

@@ -32,7 +32,7 @@ class RunRecord:
 
     folder: Path
     model: Student
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     """Provenance in the model's manifest."""
     model_sha256: str
     metrics: dict[str, Any]
@@ -41,7 +41,7 @@ class RunRecord:
     @property
     def synthetic_bank(self) -> bool:
         """Whether its prototypes were made up."""
-        return bool((self.facts.get("bank") or {}).get("synthetic", False))
+        return bool((self.metadata.get("bank") or {}).get("synthetic", False))
 
 
 def read_run(path: Path) -> RunRecord:
@@ -51,15 +51,15 @@ def read_run(path: Path) -> RunRecord:
         CheckpointError: the model is missing or altered, or its manifest is not that of a run;
         ArtifactError: metrics.json is no JSON, or not that of a run.
     """
-    model, facts = load_model(path)
+    model, metadata = load_model(path)
     file = model_path(path)
     digest = sha256_file(file)
-    check_fields(facts, _FACTS, file, CheckpointError)
+    check_fields(metadata, _FACTS, file, CheckpointError)
     metrics = read_json(file.parent / METRICS_FILE)
     if metrics.get("model_sha256") != digest:
         metrics = {}
     check_fields(metrics, _METRICS, file.parent / METRICS_FILE)
-    return RunRecord(file.parent, model, facts, digest, metrics)
+    return RunRecord(file.parent, model, metadata, digest, metrics)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,13 +97,13 @@ def find_faces(
     Raises:
         ConfigError, DataError, ArtifactError: it cannot be read.
     """
-    side = run.facts["size"]
+    side = run.metadata["size"]
     if data is None and kind is None:
-        data = Path(run.facts["data"]["source"])
+        data = Path(run.metadata["data"]["source"])
         kind = _recorded(run.folder, "faces")
         if kind == "demo" and data.exists():
             kind = None  # read what is there; never draw into it
-        elif run.facts["data"]["synthetic"] and not data.exists():
+        elif run.metadata["data"]["synthetic"] and not data.exists():
             kind, data = "demo", None  # drawn again: the cache was emptied meanwhile
     elif data is not None:
         kind = kind or recognised(data)
@@ -118,7 +118,7 @@ def find_faces(
 
 def same_set(run: RunRecord, faces: FaceSet) -> bool:
     """Whether a set is the one the run was trained on: same pixels and votes."""
-    return faces.sha256 == run.facts["data"]["sha256"]
+    return faces.sha256 == run.metadata["data"]["sha256"]
 
 
 def describe_set(kind: str, faces: FaceSet, same: bool) -> dict[str, Any]:

@@ -122,10 +122,10 @@ def _scores(
             run.model.to(device),
             faces,
             split,
-            size=run.facts["size"],
+            size=run.metadata["size"],
             device=device,
             batch_size=batch_size,
-            flip=run.facts.get("flip", False),
+            flip=run.metadata.get("flip", False),
         )
         now = split_scores(found.logits, found.labels, found.labels < 0)
         yield compare_scores(split, metrics[split], now, same_device)

@@ -37,9 +37,9 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     The scores come from the verified file, not from memory, so that they belong to what is shipped.
     """
     folder, faces = run.folder, run.faces
-    model, facts = load_model(folder)
+    model, metadata = load_model(folder)
     history = run.trainer.history
-    how: dict[str, Any] = {"size": facts["size"], "device": run.device, "flip": facts["flip"]}
+    how: dict[str, Any] = {"size": metadata["size"], "device": run.device, "flip": metadata["flip"]}
     model = model.to(run.device)
     found = {
         split: predict_split(model, faces, split, **how)
@@ -54,23 +54,23 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
         metrics[split] = scored.scores
         title = f"{split}, {len(predictions.labels)} images"
         draw_split(scored, folder, title, "" if split == "valid" else f"_{split}")
-    if facts["selected"]["epoch"] != len(history):
+    if metadata["selected"]["epoch"] != len(history):
         last = predict_split(run.trainer.scored_model, faces, "valid", **how)
         metrics["last"] = {"valid": score(last, training, scaling_of("valid", None)).scores}
-    metrics["synthetic"] = facts["synthetic"]
+    metrics["synthetic"] = metadata["synthetic"]
     metrics["synthetic_bank"] = run.bank is not None and run.bank.synthetic
-    metrics["selected"] = facts["selected"]
+    metrics["selected"] = metadata["selected"]
     metrics["model_sha256"] = sha256_file(folder / MODEL_FILE)
     metrics["temperature"] = temperatures.labels
     metrics["vote_temperature"] = temperatures.votes
     metrics["once"] = _each_face_once(model, run, found["valid"], how)
     metrics["training_images"] = save_training_images(folder, faces["train"])
-    metrics["data"] = {"sha256": facts["data"]["sha256"]}
+    metrics["data"] = {"sha256": metadata["data"]["sha256"]}
     _write_json(folder / METRICS_FILE, metrics)
     switches = {name: value for name, value in to_dict(run.config).items() if name in SWITCHES}
-    fingerprint = write_fingerprint(folder, facts, switches, run.device.type)
+    fingerprint = write_fingerprint(folder, metadata, switches, run.device.type)
     _write_json(folder / "history.json", history)
-    plot_curves(history, folder / "curves.png", best=facts["selected"]["epoch"])
+    plot_curves(history, folder / "curves.png", best=metadata["selected"]["epoch"])
     if run.bank is not None:
         bank = run.bank
         plot_bank(bank.centres, bank.counts, bank.filled_from.any(1), folder / "bank.png")
@@ -80,7 +80,7 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
         config=json.loads((folder / "config.json").read_text())["config"],
         metrics=metrics,
         history=history,
-        provenance={**facts, "fingerprint_sha256": fingerprint},
+        provenance={**metadata, "fingerprint_sha256": fingerprint},
     )
     return metrics
 

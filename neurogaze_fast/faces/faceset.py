@@ -288,7 +288,7 @@ class FaceSet:
 
     def provenance(self) -> dict[str, Any]:
         """What goes into the manifests of everything made from this set."""
-        facts = {
+        metadata = {
             "layout": self.layout,
             "synthetic": self.synthetic,
             "sha256": self.sha256,
@@ -298,4 +298,4 @@ class FaceSet:
             "official_split": self.official_split,
         }
         more = {"mapping": self.mapping, "notes": list(self.notes)}
-        return facts | {name: value for name, value in more.items() if value}
+        return metadata | {name: value for name, value in more.items() if value}

@@ -13,9 +13,11 @@ def shard_tables(index: dict[str, Any]) -> list[Table]:
     kept = Table("split", title="Kept")
     for heading in ("images", "shards", "MB"):
         kept.add_column(heading, justify="right")
-    for split, facts in index["splits"].items():
-        size = sum(shard["bytes"] for shard in facts["shards"])
-        kept.add_row(split, str(facts["rows"]), str(len(facts["shards"])), f"{size / 1e6:.1f}")
+    for split, metadata in index["splits"].items():
+        size = sum(shard["bytes"] for shard in metadata["shards"])
+        kept.add_row(
+            split, str(metadata["rows"]), str(len(metadata["shards"])), f"{size / 1e6:.1f}"
+        )
     left = Table("split", title="Left out")
     left.add_column("count", justify="right")
     left.add_column("reason")

@@ -161,12 +161,12 @@ class _ShardWriter:
 
     def add(self, image: _Image, split: FaceRows, row: int) -> None:
         """Append an image and its json."""
-        facts = {
+        metadata = {
             "name": str(split.names[row]),
             "row": int(split.rows[row]),
             "votes": split.votes[row].tolist(),
         }
-        note = canonical_json(facts)
+        note = canonical_json(metadata)
         if self._tar and self._tar.offset + len(image.data) + len(note) > self._limit:
             self._close()
         if self._tar is None:

@@ -29,9 +29,9 @@ _FACTS = {"maps": {"path": str, "sha256": str}, "split": {"valid": list}}
 def build_prototypes(config: BuildPrototypesConfig, console: Console) -> PrototypeBank:
     """Embed the teacher's validation windows, build and save the bank, draw it; return it."""
     device = pick_device(config.device)
-    model, facts = load_teacher(config.teacher)
+    model, metadata = load_teacher(config.teacher)
     file = teacher_path(config.teacher)
-    check_fields(facts, _FACTS, file, CheckpointError)
+    check_fields(metadata, _FACTS, file, CheckpointError)
     out = config.out or file.parent / "bank.safetensors"
     if out.suffix != ".safetensors":
         out = out.with_name(out.name + ".safetensors")
@@ -41,8 +41,8 @@ def build_prototypes(config: BuildPrototypesConfig, console: Console) -> Prototy
             raise OutputExistsError(
                 f"{path} exists and was left alone: choose another --out, in another folder."
             )
-    maps = _maps(config, facts)
-    rows = _validation_rows(maps, facts, labelled_only=config.by == "rating")
+    maps = _maps(config, metadata)
+    rows = _validation_rows(maps, metadata, labelled_only=config.by == "rating")
     store = ResidentMaps.of(maps, device)
     embeddings, predicted = embed(model.to(device), store.maps, rows, device=device)
     rated = np.stack([maps.valence[rows], maps.arousal[rows]], axis=1)
@@ -55,10 +55,10 @@ def build_prototypes(config: BuildPrototypesConfig, console: Console) -> Prototy
         centre=config.centre,
         provenance={
             "made_by": "build_prototypes",
-            "synthetic": facts["synthetic"],
+            "synthetic": metadata["synthetic"],
             "teacher": {"sha256": read_manifest(file)["sha256"]},
             "maps": {"sha256": maps.sha256},
-            "subjects": facts["split"]["valid"],
+            "subjects": metadata["split"]["valid"],
             "windows": len(rows),
             "by": config.by,
             "min_subjects": config.min_subjects,
@@ -68,7 +68,7 @@ def build_prototypes(config: BuildPrototypesConfig, console: Console) -> Prototy
     bank.save(out)
     if config.npz:
         export_npz(bank, config.npz)
-    title = f"{len(rows)} windows of {len(facts['split']['valid'])} validation subjects"
+    title = f"{len(rows)} windows of {len(metadata['split']['valid'])} validation subjects"
     plot_coverage(bank, pictures[0], f"{title}, by {config.by}")
     plot_topomaps(maps, pictures[1])
     lines = coverage_lines(bank, maps, rows, by=config.by)
@@ -77,16 +77,16 @@ def build_prototypes(config: BuildPrototypesConfig, console: Console) -> Prototy
     return bank
 
 
-def _maps(config: BuildPrototypesConfig, facts: dict[str, Any]) -> MapSet:
+def _maps(config: BuildPrototypesConfig, metadata: dict[str, Any]) -> MapSet:
     """The map set the teacher was trained on, verified."""
-    folder = config.maps or Path(facts["maps"]["path"])
+    folder = config.maps or Path(metadata["maps"]["path"])
     if not folder.exists():
         raise ConfigError(
             f"{folder}, where the teacher's maps were, does not exist. Name their folder with "
             "--maps."
         )
     maps = MapSet.load(folder)
-    if maps.sha256 != facts["maps"]["sha256"]:
+    if maps.sha256 != metadata["maps"]["sha256"]:
         raise DataError(
             f"{folder} is not the map set this teacher was trained on (its hash differs): its "
             "validation subjects could be people the teacher has seen. Name the original with "
@@ -95,14 +95,14 @@ def _maps(config: BuildPrototypesConfig, facts: dict[str, Any]) -> MapSet:
     return maps
 
 
-def _validation_rows(maps: MapSet, facts: dict[str, Any], *, labelled_only: bool) -> np.ndarray:
+def _validation_rows(maps: MapSet, metadata: dict[str, Any], *, labelled_only: bool) -> np.ndarray:
     """int64 [n]: windows of the people the teacher never saw."""
-    strange = [name for name in facts["split"]["valid"] if name not in maps.subjects]
+    strange = [name for name in metadata["split"]["valid"] if name not in maps.subjects]
     if strange:
         raise DataError(
             f"The teacher's manifest names validation subjects that its maps do not have: "
             f"{', '.join(map(str, strange[:5]))}. It was edited; train the teacher again."
         )
-    held = [maps.subjects.index(name) for name in facts["split"]["valid"]]
+    held = [maps.subjects.index(name) for name in metadata["split"]["valid"]]
     chosen = np.isin(maps.subject, held)
     return np.flatnonzero(chosen & maps.labelled if labelled_only else chosen)

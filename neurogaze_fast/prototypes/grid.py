@@ -45,6 +45,6 @@ def emotion_cells(grid: int, *, sigma: float = 0.3, hard: bool = False) -> np.nd
     return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
-def target_cells(shares: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """float32 [N, K]: q(x) = sum_c p_c(x) q_c, for emotion shares [N, 8] and `cells` [8, K]."""
-    return (shares.astype(np.float64) @ cells.astype(np.float64)).astype(np.float32)
+def target_cells(probabilities: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """float32 [N, K]: q(x) = sum_c p_c(x) q_c, of [N, 8] and `cells` [8, K]."""
+    return (probabilities.astype(np.float64) @ cells.astype(np.float64)).astype(np.float32)

@@ -65,10 +65,12 @@ def predict_logits(
     return torch.cat(parts).numpy() if parts else np.zeros((0, len(EMOTIONS)), np.float32)
 
 
-def save_model(path: Path, model: Student, state: dict[str, Tensor], facts: dict[str, Any]) -> str:
+def save_model(
+    path: Path, model: Student, state: dict[str, Tensor], metadata: dict[str, Any]
+) -> str:
     """Write a student's weights with a manifest saying what they are; return their SHA-256.
 
-    `facts` must hold ``size``; architecture, stem, channels and emotion order are added here.
+    `metadata` must hold ``size``; architecture, stem, channels and emotion order are added here.
     """
     from safetensors.torch import save
 
@@ -78,7 +80,7 @@ def save_model(path: Path, model: Student, state: dict[str, Tensor], facts: dict
         "stem": model.stem,
         "channels": model.channels,
         "emotions": list(EMOTIONS),
-        **facts,
+        **metadata,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     return write_artifact(path, save(tensors), provenance)

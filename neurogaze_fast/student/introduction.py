@@ -12,37 +12,37 @@ from neurogaze_fast.student.run import TrainingRun
 
 def introduce(run: TrainingRun, console: Console) -> None:
     """Print what is trained, from what, how, and where it is written."""
-    config, facts = run.config, run.facts
-    rows = ", ".join(f"{name} {count}" for name, count in facts["data"]["rows"].items())
-    for split, reasons in facts["data"]["left_out"].items():
+    config, metadata = run.config, run.metadata
+    rows = ", ".join(f"{name} {count}" for name, count in metadata["data"]["rows"].items())
+    for split, reasons in metadata["data"]["left_out"].items():
         for reason, count in reasons.items():
             rows += f"; {split} without {count} ({reason})"
     bank = "no bank"
-    if facts["bank"] is not None:
-        kind = "[yellow]synthetic, knows no EEG[/]" if facts["bank"]["synthetic"] else "from EEG"
+    if metadata["bank"] is not None:
+        kind = "[yellow]synthetic, knows no EEG[/]" if metadata["bank"]["synthetic"] else "from EEG"
         if run.bank is not None and run.bank.provenance.get("made_by") == "import_npz":
             source = escape(run.bank.provenance["source"]["file"])
             order = run.bank.provenance["order"]
             kind = f"{source}, which does not say what it was made from; order of cells: {order}"
-        bank = f"bank {facts['bank']['sha256'][:12]} ({kind})"
+        bank = f"bank {metadata['bank']['sha256'][:12]} ({kind})"
         if config.prototypes != "bank":
             bank = f"[yellow]control: {config.prototypes} prototypes[/] in place of {bank}"
         bank += ", centred" if config.centre_bank else ""
     console.print(
-        f"faces: {escape(facts['data']['source'])} ({facts['data']['layout']}): {rows}; "
+        f"faces: {escape(metadata['data']['source'])} ({metadata['data']['layout']}): {rows}; "
         f"{len(run.faces.duplicates)} images of valid and test also occur in train\n"
         f"variant {config.variant}, {bank}; {config.model}, {config.stem} stem, {config.size} px, "
-        f"{config.epochs} epochs of {facts['training_rows']} rows on {run.device}"
+        f"{config.epochs} epochs of {metadata['training_rows']} rows on {run.device}"
         f"{' in ' + config.amp_dtype if config.amp else ''}, "
-        f"{facts['environment']['threads']} threads; {_operators(run.device.type)}\n"
+        f"{metadata['environment']['threads']} threads; {_operators(run.device.type)}\n"
         f"loader: {escape(run.trainer.loader.reason)}; {_how(run)}\n"
         f"writing {escape(str(run.folder / MODEL_FILE))}",
         highlight=False,
         soft_wrap=True,
     )
-    for note in facts["data"].get("notes", []):
+    for note in metadata["data"].get("notes", []):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    if facts["synthetic"]:
+    if metadata["synthetic"]:
         console.print(
             "[yellow]These are synthetic demo faces: the scores say nothing about people.[/]"
         )

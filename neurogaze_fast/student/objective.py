@@ -102,7 +102,10 @@ class Objective(nn.Module):
     def forward(
         self, features: Tensor, logits: Tensor, batch: Targets, ramp: float | Tensor
     ) -> dict[str, Tensor]:
-        """Features [B, D] and logits [B, 8] -> each term of :data:`TERMS`, unweighted but total."""
+        """Features [B, D] and logits [B, 8] -> each of :data:`TERMS`.
+
+        The terms come without their weights; ``total`` is their weighted sum.
+        """
         w = self.weights
         ce, kd = logit_loss(
             logits,

@@ -94,17 +94,17 @@ class TrainingRun:
             world=world,
         )
         if resuming:
-            self.facts = self._facts()
+            self.metadata = self._metadata()
             self._restore()
         else:  # everything that can be refused has been by now
-            self.facts, self.trainer.run = world.once(self._claim)
+            self.metadata, self.trainer.run = world.once(self._claim)
 
     def _claim(self) -> tuple[dict[str, Any], str]:
         with new_folder(self.folder) as draft:
             if self.bank is not None:
                 self.bank.save(draft / BANK_FILE)
                 self.bank = PrototypeBank.load(draft / BANK_FILE)
-            metadata = self._facts()
+            metadata = self._metadata()
             return metadata, write_config(draft, replace(self.config, out=self.folder), metadata)
 
     def _begun(self) -> bool:
@@ -125,14 +125,14 @@ class TrainingRun:
         lost = self.trainer.lost
         if lost is not None and lost["value"] > selected["value"]:
             selected["lost"] = lost  # its weights were damaged: these are the next best
-        facts = {
-            **self.facts,
+        metadata = {
+            **self.metadata,
             "size": self.config.size,
             "flip": self.config.flip,
             "selected": selected,
             "config_sha256": self.trainer.run,
         }
-        save_model(self.folder / MODEL_FILE, self.trainer.model, state["model"], facts)
+        save_model(self.folder / MODEL_FILE, self.trainer.model, state["model"], metadata)
         return history
 
     def _bank(self, resuming: bool) -> PrototypeBank | None:
@@ -141,7 +141,7 @@ class TrainingRun:
         source = self.folder / BANK_FILE if resuming else self.config.bank
         return demo_bank() if source is None else open_bank(source)
 
-    def _facts(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         config, bank, teacher = self.config, None, None
         if self.bank is not None:
             bank = {"sha256": self.bank.sha256, "synthetic": self.bank.synthetic}
@@ -171,7 +171,7 @@ class TrainingRun:
         if not self._begun():  # then its initial weights are read once more
             what["init"] = f"--init {self.config.init}"
         for key, name in what.items():
-            old, new = recorded.get(key), self.facts[key]
+            old, new = recorded.get(key), self.metadata[key]
             if (old and old["sha256"]) != (new and new["sha256"]):
                 raise CheckpointError(
                     f"{name[0].upper()}{name[1:]} is not the one {self.folder} was started with "

@@ -15,7 +15,7 @@ from neurogaze_fast.training.run_folder import CHECKPOINTS, CONFIG_FILE
 from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
 KIND = "teacher"
-MODEL_FILE = "teacher.safetensors"
+TEACHER_FILE = "teacher.safetensors"
 STAGES = (16, 32, 64, 128)
 DROPOUT = 0.5
 _FIELDS = {"bands": int, "width": int, "synthetic": bool}
@@ -98,14 +98,14 @@ def embed(
     return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
 
 
-def save_teacher(path: Path, model: TeacherNet, facts: dict[str, Any]) -> str:
+def save_teacher(path: Path, model: TeacherNet, metadata: dict[str, Any]) -> str:
     """Write a teacher's weights with a manifest saying what they are; return their SHA-256.
 
-    `facts` must hold ``maps``, ``split`` and ``synthetic``; the architecture is added here.
+    `metadata` must hold ``maps``, ``split`` and ``synthetic``; the architecture is added here.
     """
     from safetensors.torch import save
 
-    provenance = {"kind": KIND, "bands": model.bands, "width": model.width, **facts}
+    provenance = {"kind": KIND, "bands": model.bands, "width": model.width, **metadata}
     state = model.state_dict()
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     return write_artifact(path, save(tensors), provenance)
@@ -118,13 +118,13 @@ def teacher_path(run: Path) -> Path:
         CheckpointError: there is none.
     """
     run = Path(run)
-    path = run / MODEL_FILE if run.is_dir() else run
+    path = run / TEACHER_FILE if run.is_dir() else run
     if not path.exists():
         unfinished = (run / CHECKPOINTS).is_dir() or (run / CONFIG_FILE).exists()
         hint = (
             f"Its training was interrupted: continue it with train_teacher --resume {run}."
             if unfinished
-            else f"Name a folder that train_teacher finished, or its {MODEL_FILE}."
+            else f"Name a folder that train_teacher finished, or its {TEACHER_FILE}."
         )
         raise CheckpointError(f"{path} does not exist. {hint}")
     return path

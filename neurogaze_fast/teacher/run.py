@@ -21,7 +21,7 @@ from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import CheckpointError, ConfigError, NonFiniteError, OutputExistsError
 from neurogaze_fast.teacher.baselines import mean_prediction, ridge_prediction
 from neurogaze_fast.teacher.config import TrainTeacherConfig
-from neurogaze_fast.teacher.model import MODEL_FILE, TeacherNet, embed, save_teacher
+from neurogaze_fast.teacher.model import TEACHER_FILE, TeacherNet, embed, save_teacher
 from neurogaze_fast.teacher.plots import plot_scores, plot_teacher_curves
 from neurogaze_fast.teacher.scores import DRAWS, INTERVAL, TARGETS, bootstrap, scores, trial_means
 from neurogaze_fast.teacher.splits import (
@@ -66,7 +66,7 @@ class TeacherRun:
         self.rows = rows_for(maps, self.train_names, self.valid_names)
         self.folds = subject_folds(names, config.folds, config.seed) if config.folds else []
         support = sorted(set(maps.subjects) - set(names))
-        self.facts = {
+        self.metadata = {
             "maps": {
                 "path": str(Path(config.maps).resolve()),
                 "sha256": maps.sha256,
@@ -92,7 +92,7 @@ class TeacherRun:
             self.seal = self._check_resumed()
         else:
             with new_folder(folder) as draft:
-                self.seal = write_config(draft, replace(config, out=folder), self.facts)
+                self.seal = write_config(draft, replace(config, out=folder), self.metadata)
         self.store = ResidentMaps.of(maps, self.device)
 
     def train(self, stop: threading.Event) -> dict[str, Any]:
@@ -113,12 +113,12 @@ class TeacherRun:
             plot_scores(result, self.folder / "scores.png")
         text = json.dumps(seal(result), indent=2, allow_nan=False) + "\n"
         atomic_write(self.folder / SCORES_FILE, text.encode())
-        facts = {
-            **self.facts,
+        metadata = {
+            **self.metadata,
             "options": to_dict(self.config),
             "scores": {key: value for key, value in result.items() if key != "folds"},
         }
-        save_teacher(self.folder / MODEL_FILE, main.model, facts)
+        save_teacher(self.folder / TEACHER_FILE, main.model, metadata)
         return result
 
     def _trainer(
@@ -249,9 +249,9 @@ class TeacherRun:
                 f"{self.config.maps} is not the map set {self.folder} was started with (its hash "
                 "differs). Point to the original, or start a new run."
             )
-        if (self.folder / MODEL_FILE).exists():
+        if (self.folder / TEACHER_FILE).exists():
             raise OutputExistsError(
-                f"{self.folder / MODEL_FILE} exists: this teacher is finished and was left alone."
+                f"{self.folder / TEACHER_FILE} exists: this teacher is finished and was left alone."
             )
         return recorded["sha256"]
 

@@ -67,8 +67,8 @@ def test_results_of_other_options_are_refused(tmp_path):
     run.check()  # nothing is there yet
     run.folder.mkdir(parents=True)
 
-    def wrote(config, **facts):
-        record = seal({"config": to_dict(config), **facts})
+    def wrote(config, **metadata):
+        record = seal({"config": to_dict(config), **metadata})
         (run.folder / "config.json").write_text(json.dumps(record))
 
     wrote(replace(run.config, out=run.folder, threads=7))

@@ -48,7 +48,7 @@ def write_run(folder, *, size=SIZE, synthetic=True, **options):
     """A run folder that holds such a student's model file, and nothing else."""
     images, votes = draw_faces("train", 192)
     model = fitted_student(images, votes, size=size, **options)
-    facts = {
+    metadata = {
         "size": size,
         "flip": False,
         "synthetic": synthetic,
@@ -56,7 +56,7 @@ def write_run(folder, *, size=SIZE, synthetic=True, **options):
         "selected": {"by": "last", "epoch": 1, "on": "valid", "value": 0.5},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(folder / "model.safetensors", model, model.state_dict(), facts)
+    save_model(folder / "model.safetensors", model, model.state_dict(), metadata)
     return folder
 
 
@@ -69,8 +69,8 @@ def graphs_of(folder, run, *precisions, checkpoint=True):
     """A folder whose graphs claim these precisions, made of the fp32 one."""
     there = open_graph(run / "export" / "fp32.onnx")
     for precision in precisions:
-        facts = {**there.facts, "precision": precision}
-        write_artifact(folder / "export" / f"{precision}.onnx", there.data, facts)
+        metadata = {**there.metadata, "precision": precision}
+        write_artifact(folder / "export" / f"{precision}.onnx", there.data, metadata)
     for name in ("model.safetensors", "model.manifest.json") if checkpoint else ():
         shutil.copy(run / name, folder)
     return folder if checkpoint else folder / "export"

@@ -144,13 +144,13 @@ def test_a_model_sealed_again_gives_other_scores(copied):
 
     from neurogaze_fast.student.inference import load_model
 
-    _, facts = load_model(copied)
+    _, metadata = load_model(copied)
     state = load((copied / "model.safetensors").read_bytes())
     last = [name for name in state if name.endswith("weight")][-1]
     state[last] = torch.zeros_like(state[last])
     for name in ("model.safetensors", "model.manifest.json"):
         (copied / name).unlink()
-    write_artifact(copied / "model.safetensors", save(state), facts)
+    write_artifact(copied / "model.safetensors", save(state), metadata)
     found = results(copied)
     assert found["model"] == found["scores of valid"] == "differs"
     assert found["data"] == "ok"

@@ -64,9 +64,9 @@ def test_csv_numbers_are_affectnets_own(tmp_path):
     assert (faces.layout, faces.official_split) == ("affectnet csv", True)
     assert faces["train"].images.shape == (8, 48, 48)
     assert faces.present == EMOTIONS
-    facts = faces.provenance()
-    assert facts["mapping"]["3"] == "surprise"
-    assert facts["present"] == list(EMOTIONS)
+    metadata = faces.provenance()
+    assert metadata["mapping"]["3"] == "surprise"
+    assert metadata["present"] == list(EMOTIONS)
 
 
 def test_rows_without_an_emotion_and_without_a_file_are_left_out_and_counted(tmp_path):

@@ -91,9 +91,9 @@ def test_the_same_set_gives_the_same_bytes_and_any_tar_program_reads_them(source
             for image, note in zip(members[::2], members[1::2], strict=True):
                 assert re.fullmatch(r"\d{9}\.png", image.name)
                 assert note.name == image.name.replace(".png", ".json")
-                facts = json.load(tar.extractfile(note))
+                metadata = json.load(tar.extractfile(note))
                 pixels = decode_grey(tar.extractfile(image).read(), 48)
-                rows.append((facts["name"], facts["row"], facts["votes"], pixels))
+                rows.append((metadata["name"], metadata["row"], metadata["votes"], pixels))
     split = source["valid"]
     names, numbers, votes, images = zip(*rows, strict=True)
     assert list(names) == split.names.tolist()

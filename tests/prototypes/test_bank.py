@@ -20,8 +20,8 @@ def saved(tmp_path):
 
 def rewrite(path, *, provenance=None, **tensors):
     """Write a bank whose hashes are right but whose contents are not."""
-    data, facts = verified_open(path)
-    write_artifact(path, save({**load(data), **tensors}), {**facts, **(provenance or {})})
+    data, metadata = verified_open(path)
+    write_artifact(path, save({**load(data), **tensors}), {**metadata, **(provenance or {})})
 
 
 def test_round_trip(saved):

@@ -24,14 +24,14 @@ def saved(tmp_path):
 
 def test_round_trip_gives_the_same_logits(saved, drawn):
     path, model = saved
-    loaded, facts = load_model(path)
+    loaded, metadata = load_model(path)
     images, cpu = drawn[0][:9], torch.device("cpu")
     expected = predict_logits(
         model.to(memory_format=torch.channels_last), images, size=32, device=cpu
     )
-    got = predict_logits(loaded, images, size=facts["size"], device=cpu)
+    got = predict_logits(loaded, images, size=metadata["size"], device=cpu)
     np.testing.assert_array_equal(got, expected)
-    assert facts["architecture"] == "resnet18"
+    assert metadata["architecture"] == "resnet18"
 
 
 def test_logits_do_not_depend_on_the_batch_and_mode_is_restored(saved, drawn):

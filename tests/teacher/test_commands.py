@@ -142,14 +142,14 @@ def test_scores_beat_the_mean_on_a_planted_signal(teacher):
 
 
 def test_provenance_names_maps_split_options_and_scores(teacher, planted):
-    _, facts = load_teacher(teacher)
-    split = facts["split"]
+    _, metadata = load_teacher(teacher)
+    split = metadata["split"]
     assert sorted(split["train"] + split["valid"]) == list(planted.subjects[:6])
     assert split["support"] == list(planted.subjects[6:])
-    assert len(facts["maps"]["sha256"]) == 64
-    assert facts["options"]["epochs"] == 8
-    assert facts["synthetic"] is True
-    assert "pooled" in facts["scores"]
+    assert len(metadata["maps"]["sha256"]) == 64
+    assert metadata["options"]["epochs"] == 8
+    assert metadata["synthetic"] is True
+    assert "pooled" in metadata["scores"]
 
 
 def test_existing_folder_is_left_alone(teacher, maps_folder, capsys):
@@ -228,8 +228,8 @@ def test_bank_of_validation_windows(copied, planted, capsys):
     build_command.main([str(copied), "--npz", str(copied / "paper.npz")])
     printed = capsys.readouterr().out
     bank = PrototypeBank.load(copied / "bank.safetensors", width=16, grid=5)
-    _, facts = load_teacher(copied)
-    held = [planted.subjects.index(name) for name in facts["split"]["valid"]]
+    _, metadata = load_teacher(copied)
+    held = [planted.subjects.index(name) for name in metadata["split"]["valid"]]
     rows = np.isin(planted.subject, held)
     assert bank.counts.sum() == rows.sum()
     assert bank.subjects.max() <= len(held)

@@ -67,8 +67,8 @@ def saved(tmp_path):
 
 def test_round_trip(saved):
     path, model = saved
-    loaded, facts = load_teacher(path.parent)
-    assert facts["synthetic"]
+    loaded, metadata = load_teacher(path.parent)
+    assert metadata["synthetic"]
     assert (loaded.bands, loaded.width, loaded.training) == (2, 16, False)
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
@@ -90,11 +90,11 @@ def test_flipped_bytes_are_refused(saved):
 
 def test_what_is_no_teacher_is_refused(saved, tmp_path):
     path, _ = saved
-    data, facts = verified_open(path)
-    write_artifact(path, data, facts | {"kind": "student"})
+    data, metadata = verified_open(path)
+    write_artifact(path, data, metadata | {"kind": "student"})
     with pytest.raises(CheckpointError, match="not a teacher"):
         load_teacher(path)
-    write_artifact(path, data, facts | {"width": 32})
+    write_artifact(path, data, metadata | {"width": 32})
     with pytest.raises(CheckpointError, match="does not hold this version's teacher"):
         load_teacher(path)
     with pytest.raises(CheckpointError, match="Name a folder"):

@@ -106,8 +106,8 @@ class _Mean(nn.Module):
         return x.mean((2, 3))
 
 
-def build_onnx(graph: FaceGraph, precision: str, facts: dict[str, Any]) -> onnx.ModelProto:
-    """Trace the graph with N dynamic; `facts` become the file's metadata.
+def build_onnx(graph: FaceGraph, precision: str, metadata: dict[str, Any]) -> onnx.ModelProto:
+    """Trace the graph with N dynamic; `metadata` is written into the file.
 
     Raises:
         ConfigError: onnx or onnxscript is not installed.
@@ -135,7 +135,7 @@ def build_onnx(graph: FaceGraph, precision: str, facts: dict[str, Any]) -> onnx.
     model = program.model_proto
     model.opset_import[0].version = OPSETS[precision]
     tidy(model)
-    describe(model, facts)
+    describe(model, metadata)
     onnx.checker.check_model(model, full_check=precision != "bf16")
     return model
 
@@ -153,12 +153,12 @@ def tidy(model: onnx.ModelProto) -> None:
     model.graph.name = PRODUCER
 
 
-def describe(model: onnx.ModelProto, facts: dict[str, Any]) -> None:
-    """Write `facts` into the file's metadata: text as it is, the rest as JSON."""
+def describe(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
+    """Write `metadata` into the file's properties: text as it is, the rest as JSON."""
     import onnx
 
     from neurogaze_fast import __version__
 
     model.producer_name, model.producer_version = PRODUCER, __version__
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     onnx.helper.set_model_props(model, texts)

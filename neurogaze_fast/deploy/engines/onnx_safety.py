@@ -54,17 +54,17 @@ class OpenedGraph:
     path: Path
     data: bytes
     sha256: str
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def precision(self) -> str:
         """fp32, fp16, bf16 or int8."""
-        return self.facts["precision"]
+        return self.metadata["precision"]
 
     @property
     def input_size(self) -> int:
         """S."""
-        return self.facts["input_size"]
+        return self.metadata["input_size"]
 
 
 def open_graph(path: Path) -> OpenedGraph:
@@ -87,27 +87,29 @@ def open_graph(path: Path) -> OpenedGraph:
             f"{path} has {size / 1e6:.0f} MB, more than the {MAX_BYTES // 10**6} MB that a graph "
             f"of this package can have, and was not read. {_AGAIN}"
         )
-    data, facts = verified_open(path, ArtifactError)
+    data, metadata = verified_open(path, ArtifactError)
     sha256 = read_manifest(path)["sha256"]
-    check_graph(data, facts, str(path))
-    return OpenedGraph(path, data, sha256, facts)
+    check_graph(data, metadata, str(path))
+    return OpenedGraph(path, data, sha256, metadata)
 
 
-def check_facts(facts: Any, name: str) -> dict[str, Any]:
+def check_metadata(metadata: Any, name: str) -> dict[str, Any]:
     """What a graph's manifest says, once it has the form that `export` writes.
 
     Raises:
         ArtifactError: it has not; a manifest's hash holds for anybody who seals it anew.
     """
-    if not isinstance(facts, dict):
+    if not isinstance(metadata, dict):
         raise ArtifactError(f"{name} has a manifest without provenance. {_AGAIN}")
-    if facts.get("kind") != KIND:
+    if metadata.get("kind") != KIND:
         raise ArtifactError(
-            f"{name} is a {facts.get('kind', 'file of unknown kind')!r}, not a graph. {_AGAIN}"
+            f"{name} is a {metadata.get('kind', 'file of unknown kind')!r}, not a graph. {_AGAIN}"
         )
-    if facts.get("precision") not in PRECISIONS or not isinstance(facts.get("synthetic"), bool):
+    if metadata.get("precision") not in PRECISIONS or not isinstance(
+        metadata.get("synthetic"), bool
+    ):
         raise ArtifactError(f"{name} has a manifest without precision or training data. {_AGAIN}")
-    side, model = facts.get("input_size"), facts.get("model")
+    side, model = metadata.get("input_size"), metadata.get("model")
     if type(side) is not int or side not in SIDES:  # not a bool either
         raise ArtifactError(
             f"{name} has a manifest whose input_size is {side!r:.50}, not a whole number from "
@@ -115,19 +117,19 @@ def check_facts(facts: Any, name: str) -> dict[str, Any]:
         )
     if not isinstance(model, dict) or not isinstance(model.get("sha256"), str):
         raise ArtifactError(f"{name} has a manifest that does not name its model. {_AGAIN}")
-    return facts
+    return metadata
 
 
-def check_graph(data: bytes, facts: dict[str, Any], name: str) -> None:
+def check_graph(data: bytes, metadata: dict[str, Any], name: str) -> None:
     """Refuse a serialised graph that holds anything but what `export` writes.
 
     Raises:
-        ArtifactError: facts of another form, external data, functions, subgraphs, foreign
+        ArtifactError: metadata of another form, external data, functions, subgraphs, foreign
             operators, other inputs, outputs or emotions, a graph that contradicts itself, or a
             result that takes more memory than a face of this size needs.
         ConfigError: onnx is not installed. EngineError: it is broken.
     """
-    check_facts(facts, name)
+    check_metadata(metadata, name)
     onnx = import_library("onnx", "onnx")
     import_library("onnx.shape_inference", "onnx")
     try:
@@ -135,7 +137,9 @@ def check_graph(data: bytes, facts: dict[str, Any], name: str) -> None:
     except Exception as cause:  # protobuf has an error class of its own, by version
         raise ArtifactError(f"{name} is no ONNX file ({type(cause).__name__}). {_AGAIN}") from cause
     try:
-        reason = next(chain(_reasons(model, facts), _broken(model), _sizes(model, facts)), None)
+        reason = next(
+            chain(_reasons(model, metadata), _broken(model), _sizes(model, metadata)), None
+        )
     except (
         onnx.shape_inference.InferenceError,
         RuntimeError,
@@ -146,7 +150,7 @@ def check_graph(data: bytes, facts: dict[str, Any], name: str) -> None:
         raise ArtifactError(f"{name} was refused: {reason}. {_AGAIN}")
 
 
-def _reasons(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
+def _reasons(model: onnx.ModelProto, metadata: dict[str, Any]) -> Iterator[str]:
     from onnx import AttributeProto, TensorProto
 
     if model.functions:
@@ -174,15 +178,15 @@ def _reasons(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             yield f"the tensor {tensor.name!r} lies in another file"
-    yield from _interface(model, facts)
+    yield from _interface(model, metadata)
 
 
-def _interface(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
+def _interface(model: onnx.ModelProto, metadata: dict[str, Any]) -> Iterator[str]:
     from onnx import TensorProto
 
     names = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in names]
-    side = facts["input_size"]
+    side = metadata["input_size"]
     found = [_shaped(value) for value in inputs]
     if found != [(INPUT, TensorProto.UINT8, [None, side, side, 3])]:
         yield f"its input is not uint8 {INPUT!r} [N, {side}, {side}, 3]"
@@ -194,11 +198,11 @@ def _interface(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
     if found != wanted:
         yield f"its outputs are not float32 {OUTPUTS[0]!r} [N, 8] and {OUTPUTS[1]!r} [N, 2]"
     said = {entry.key: entry.value for entry in model.metadata_props}
-    if said.get("emotions") != json.dumps(list(EMOTIONS)) or facts.get("emotions") != list(
+    if said.get("emotions") != json.dumps(list(EMOTIONS)) or metadata.get("emotions") != list(
         EMOTIONS
     ):
         yield f"its emotions are {said.get('emotions', 'not named')}, not {list(EMOTIONS)}"
-    if said.get("model_sha256") != facts["model"]["sha256"]:
+    if said.get("model_sha256") != metadata["model"]["sha256"]:
         yield "it names another model than its manifest"
 
 
@@ -215,7 +219,7 @@ def _broken(model: onnx.ModelProto) -> Iterator[str]:
         yield f"it is no valid graph ({' '.join(str(cause).split())[:200]})"
 
 
-def _sizes(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
+def _sizes(model: onnx.ModelProto, metadata: dict[str, Any]) -> Iterator[str]:
     """Results that would not fit in memory, by the shapes that everything has for one face."""
     from onnx import ModelProto, TensorProto, helper, shape_inference
 
@@ -249,7 +253,7 @@ def _sizes(model: onnx.ModelProto, facts: dict[str, Any]) -> Iterator[str]:
             value.type.tensor_type.shape.dim[0].dim_value = 1
     found = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True).graph
     shapes = {value.name: _shaped(value)[2] for value in (*found.value_info, *found.output)}
-    side = max(facts["input_size"], facts["size"] if facts.get("size") in SIDES else 0)
+    side = max(metadata["input_size"], metadata["size"] if metadata.get("size") in SIDES else 0)
     most = VALUES_PER_PIXEL * side * side
     # What is computed from weights alone (int8 ones to floating point) is as large as they are.
     held = most + 2 * sum(math.prod(tensor.dims) for tensor in tensors)

@@ -27,7 +27,7 @@ class OnnxRuntimeEngine(Engine):
         Raises:
             ConfigError: onnxruntime is not installed. EngineError: it cannot run this graph.
         """
-        super().__init__(graph.input_size, graph.facts["synthetic"])
+        super().__init__(graph.input_size, graph.metadata["synthetic"])
         ort = import_library("onnxruntime", "onnx")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads

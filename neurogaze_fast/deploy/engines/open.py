@@ -14,7 +14,7 @@ from neurogaze_fast.deploy.engines.base import Engine, EngineError
 from neurogaze_fast.deploy.engines.onnx_safety import (
     PRECISIONS,
     OpenedGraph,
-    check_facts,
+    check_metadata,
     open_graph,
 )
 from neurogaze_fast.errors import ArtifactError, CheckpointError, ConfigError
@@ -48,7 +48,7 @@ class Source:
         graph = open_graph(self.graphs[precision])
         if self.checkpoint is not None:
             own = read_manifest(self.checkpoint, CheckpointError)["sha256"]
-            if graph.facts["model"]["sha256"] != own:
+            if graph.metadata["model"]["sha256"] != own:
                 raise ArtifactError(
                     f"{graph.path} was exported from another model than {self.checkpoint} is "
                     "now. Move the export folder away and export again."
@@ -114,8 +114,8 @@ def find_source(path: Path) -> Source:
         CheckpointError: nothing. ArtifactError: a graph whose manifest is missing or altered.
     """
     if path.suffix == ".onnx":
-        facts = check_facts(read_manifest(path).get("provenance"), str(path))
-        return Source(path, None, {facts["precision"]: path})
+        metadata = check_metadata(read_manifest(path).get("provenance"), str(path))
+        return Source(path, None, {metadata["precision"]: path})
     if path.suffix == ".safetensors":
         return Source(path, model_path(path), {})
     checkpoint = path / MODEL_FILE

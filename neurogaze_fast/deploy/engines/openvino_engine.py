@@ -34,7 +34,7 @@ class OpenVinoEngine(Engine):
         Raises:
             ConfigError: openvino is not installed. EngineError: it cannot run this graph here.
         """
-        super().__init__(graph.input_size, graph.facts["synthetic"])
+        super().__init__(graph.input_size, graph.metadata["synthetic"])
         ov = import_library("openvino", "onnx")
         needed = "int8" if precision == "int8" else "fp32"
         if precision not in ("fp32", "bf16", "int8") or graph.precision != needed:

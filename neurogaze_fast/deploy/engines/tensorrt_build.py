@@ -104,8 +104,8 @@ def built_engine(
     remark = ""
     if path.exists():
         try:
-            data, facts = verified_open(path, ArtifactError)
-            if facts == key:
+            data, metadata = verified_open(path, ArtifactError)
+            if metadata == key:
                 return data, path, ""
             remark = f"{path.name} was made for something else and was built anew"
         except ArtifactError as cause:
@@ -224,8 +224,8 @@ def _timing_cache(trt: Library, config: Any, folder: Path) -> Any:
     key = {"kind": "timing", "version": trt.version, **device_key()}
     data = b""
     with contextlib.suppress(ArtifactError):  # none yet, or not ours: measured again
-        found, facts = verified_open(path, ArtifactError)
-        data = found if facts == key else b""
+        found, metadata = verified_open(path, ArtifactError)
+        data = found if metadata == key else b""
     for start in (data, b"") if data else (b"",):
         cache = config.create_timing_cache(start)
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):

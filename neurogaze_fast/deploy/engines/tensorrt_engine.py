@@ -54,7 +54,7 @@ class TensorRTEngine(Engine):
         Raises:
             EngineError: no usable GPU, or it cannot be built, loaded or captured.
         """
-        super().__init__(graph.input_size, graph.facts["synthetic"])
+        super().__init__(graph.input_size, graph.metadata["synthetic"])
         self.name = trt.name
         if not torch.cuda.is_available():
             raise EngineError(

@@ -34,14 +34,14 @@ class TorchEngine(Engine):
             CheckpointError: missing, altered, not a student. EngineError: `precision` cannot be, or
                 the device has no room.
         """
-        model, facts = load_model(path)
-        if not isinstance(facts.get("synthetic"), bool):
+        model, metadata = load_model(path)
+        if not isinstance(metadata.get("synthetic"), bool):
             raise CheckpointError(
                 f"{path} does not say whether it was trained on drawn faces: its manifest was "
                 "edited. Restore it from a copy of the run."
             )
-        size = facts["size"]
-        super().__init__(input_size or size, facts["synthetic"])
+        size = metadata["size"]
+        super().__init__(input_size or size, metadata["synthetic"])
         where = pick_device(device)
         if precision not in DTYPES or (precision == "fp16" and where.type == "cpu"):
             choices = "fp32 or bf16" if where.type == "cpu" else "fp32, fp16 or bf16"

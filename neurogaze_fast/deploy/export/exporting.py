@@ -103,7 +103,7 @@ def _export(config: ExportConfig, precision: str) -> Exported:
     try:
         split = "valid" if "valid" in graphs.faces.splits else "all"
         chosen = take_faces(graphs.faces, split, config.parity_faces, engine.input_size)
-        report = compare(engine, precision, run.model, run.facts["size"], chosen)
+        report = compare(engine, precision, run.model, run.metadata["size"], chosen)
     finally:
         engine.close()
     report["graph_sha256"] = graph.sha256
@@ -152,19 +152,19 @@ class Graphs:
     @property
     def side(self) -> int:
         """S of the graph."""
-        return self.config.input_size or self.run.facts["size"]
+        return self.config.input_size or self.run.metadata["size"]
 
     def graph(self, precision: str) -> tuple[OpenedGraph, bool]:
         """(the graph, whether it was there already)."""
         path = self.folder / f"{precision}.onnx"
         calibration = self._calibration() if precision == "int8" else None
-        facts = self._facts(precision, calibration)
+        metadata = self._metadata(precision, calibration)
         if path.exists():
             found = open_graph(path)
             different = sorted(
                 key
-                for key in {*facts, *found.facts} - set(VARYING)
-                if facts.get(key) != found.facts.get(key)
+                for key in {*metadata, *found.metadata} - set(VARYING)
+                if metadata.get(key) != found.metadata.get(key)
             )
             if different:
                 raise OutputExistsError(
@@ -172,23 +172,23 @@ class Graphs:
                     f"{', '.join(different)}. Choose another --out, or move it away."
                 )
             return found, True
-        model = self._build(precision, facts, calibration)
+        model = self._build(precision, metadata, calibration)
         data = model.SerializeToString()
-        check_graph(data, facts, str(path))
-        write_artifact(path, data, facts)
+        check_graph(data, metadata, str(path))
+        write_artifact(path, data, metadata)
         return open_graph(path), False
 
-    def _build(self, precision: str, facts: dict[str, Any], calibration: Any) -> Any:
-        size = self.run.facts["size"]
+    def _build(self, precision: str, metadata: dict[str, Any], calibration: Any) -> Any:
+        size = self.run.metadata["size"]
         base = "fp32" if precision == "int8" else precision
         said = {
-            "emotions": facts["emotions"],
-            "model_sha256": facts["model"]["sha256"],
+            "emotions": metadata["emotions"],
+            "model_sha256": metadata["model"]["sha256"],
             "precision": precision,
-            "input_size": facts["input_size"],
-            "synthetic": facts["synthetic"],
-            "valence_arousal": facts["valence_arousal"],
-            "versions": {k: facts["environment"][k] for k in ("neurogaze_fast", "torch")},
+            "input_size": metadata["input_size"],
+            "synthetic": metadata["synthetic"],
+            "valence_arousal": metadata["valence_arousal"],
+            "versions": {k: metadata["environment"][k] for k in ("neurogaze_fast", "torch")},
         }
         graph = FaceGraph(self.run.model, size, self.side, DTYPES[base])
         model = build_onnx(graph, base, said)
@@ -209,10 +209,10 @@ class Graphs:
         chosen = take_faces(self.faces, split, self.config.calibration_faces, self.side)
         images = whole_batches(chosen.images)
         digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
-        facts = {"n": len(images), "split": split, "pixels_sha256": digest}
-        return images, {**facts, "synthetic": chosen.synthetic}
+        metadata = {"n": len(images), "split": split, "pixels_sha256": digest}
+        return images, {**metadata, "synthetic": chosen.synthetic}
 
-    def _facts(self, precision: str, calibration: Any) -> dict[str, Any]:
+    def _metadata(self, precision: str, calibration: Any) -> dict[str, Any]:
         run = self.run
         return {
             "kind": KIND,
@@ -221,13 +221,13 @@ class Graphs:
             "input_size": self.side,
             "outputs": list(OUTPUTS),
             "valence_arousal": "expected",
-            "size": run.facts["size"],
+            "size": run.metadata["size"],
             "emotions": list(EMOTIONS),
             "model": {
                 "sha256": run.model_sha256,
-                **{key: run.facts[key] for key in ("architecture", "stem", "channels")},
+                **{key: run.metadata[key] for key in ("architecture", "stem", "channels")},
             },
-            "synthetic": run.facts["synthetic"],
+            "synthetic": run.metadata["synthetic"],
             "calibration": None if calibration is None else calibration[1],
             "environment": environment(),
         }
@@ -236,7 +236,7 @@ class Graphs:
 def remarks_of(run: RunRecord, faces: FaceSet, side: int) -> list[str]:
     """What somebody who compares the report with metrics.json should know."""
     remarks = []
-    if run.facts.get("flip"):
+    if run.metadata.get("flip"):
         remarks.append(
             "The run's own scores average each face and its mirror image; the graph sees the face "
             "once, and so does this report."

@@ -163,7 +163,7 @@ class Service:
         )
 
     async def _get_model(self, request: web.BaseRequest) -> web.Response:
-        facts = {
+        metadata = {
             "emotions": list(EMOTIONS),
             "valence_arousal": VALENCE_AROUSAL,
             "synthetic": self.engine.synthetic,
@@ -173,7 +173,7 @@ class Service:
             "max_body": self._bodies.max_body,
             "max_pixels": int(self.config.max_pixels * MEGA),
         }
-        return _json(protocol.model_metadata(self.engine.input_size, facts))
+        return _json(protocol.model_metadata(self.engine.input_size, metadata))
 
     async def _infer(self, request: web.BaseRequest) -> web.Response:
         _want_type(request, _TENSOR_TYPES)

@@ -115,7 +115,7 @@ def test_the_file_names_what_it_is_and_no_folder_of_this_machine(exported_run):
     model = onnx.load_model_from_string(graph.data)
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(said["emotions"]) == list(EMOTIONS)
-    assert said["model_sha256"] == graph.facts["model"]["sha256"]
+    assert said["model_sha256"] == graph.metadata["model"]["sha256"]
     assert said["synthetic"] == "true"
     assert {"neurogaze_fast", "torch"} <= json.loads(said["versions"]).keys()
     assert b"site-packages" not in graph.data

@@ -15,7 +15,7 @@ from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError
 from neurogaze_fast.student.resnet import ResNet
 
-FACTS = {
+METADATA = {
     "kind": "graph",
     "precision": "fp32",
     "input_size": 16,
@@ -53,10 +53,10 @@ def tiny():
     return model
 
 
-def written(folder, model, facts=FACTS):
+def written(folder, model, metadata=METADATA):
     path = folder / "fp32.onnx"
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    write_artifact(path, data, facts)
+    write_artifact(path, data, metadata)
     return path
 
 
@@ -294,34 +294,34 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
 
 
 def test_another_kind_of_artifact_is_refused(tmp_path):
-    path = written(tmp_path, tiny(), {**FACTS, "kind": "student"})
+    path = written(tmp_path, tiny(), {**METADATA, "kind": "student"})
     with pytest.raises(ArtifactError, match="is a 'student', not a graph"):
         open_graph(path)
 
 
-def test_a_manifest_without_facts_is_refused(tmp_path):
+def test_a_manifest_without_metadata_is_refused(tmp_path):
     for name in ("precision", "synthetic"):
-        path = written(tmp_path, tiny(), {k: v for k, v in FACTS.items() if k != name})
+        path = written(tmp_path, tiny(), {k: v for k, v in METADATA.items() if k != name})
         with pytest.raises(ArtifactError, match="without precision or training data"):
             open_graph(path)
 
 
 RESEALED = {
-    "no facts": [],
-    "precision": {**FACTS, "precision": ["fp32"]},
-    "model": {**FACTS, "model": "ab" * 32},
-    "model without hash": {**FACTS, "model": {}},
-    "no side": {k: v for k, v in FACTS.items() if k != "input_size"},
-    "null side": {**FACTS, "input_size": None},
-    "true side": {**FACTS, "input_size": True},
-    "huge side": {**FACTS, "input_size": 1 << 40},
-    "text side": {**FACTS, "input_size": "16"},
+    "no metadata": [],
+    "precision": {**METADATA, "precision": ["fp32"]},
+    "model": {**METADATA, "model": "ab" * 32},
+    "model without hash": {**METADATA, "model": {}},
+    "no side": {k: v for k, v in METADATA.items() if k != "input_size"},
+    "null side": {**METADATA, "input_size": None},
+    "true side": {**METADATA, "input_size": True},
+    "huge side": {**METADATA, "input_size": 1 << 40},
+    "text side": {**METADATA, "input_size": "16"},
 }
 
 
-@pytest.mark.parametrize("facts", RESEALED.values(), ids=RESEALED)
-def test_a_manifest_of_another_form_is_refused(tmp_path, facts):
-    path = written(tmp_path, tiny(), facts)
+@pytest.mark.parametrize("metadata", RESEALED.values(), ids=RESEALED)
+def test_a_manifest_of_another_form_is_refused(tmp_path, metadata):
+    path = written(tmp_path, tiny(), metadata)
     with pytest.raises(ArtifactError, match=r"has a manifest|manifest\.json holds"):
         open_graph(path)
     for named in (path, tmp_path):
@@ -342,8 +342,8 @@ def test_every_graph_that_export_writes_opens(architecture, stem, channels, prec
     model = ResNet(architecture, stem=stem, channels=channels)
     said = {"emotions": list(EMOTIONS), "model_sha256": "ab" * 32}
     graph = build_onnx(FaceGraph(model, 32, side, DTYPES[precision]), precision, said)
-    facts = {**FACTS, "precision": precision, "input_size": side}
-    check_graph(graph.SerializeToString(), facts, "graph")
+    metadata = {**METADATA, "precision": precision, "input_size": side}
+    check_graph(graph.SerializeToString(), metadata, "graph")
 
 
 def test_flipped_bytes_and_a_missing_manifest_are_refused(tmp_path):

@@ -307,20 +307,22 @@ def test_an_exported_graph_runs_without_loading_torch(exported_run, engine):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda weights, facts: weights.pop("fc.weight"), r"missing: fc\.weight"),
+        (lambda weights, metadata: weights.pop("fc.weight"), r"missing: fc\.weight"),
         (
-            lambda weights, facts: weights.update({"fc.weight": weights["fc.weight"][:4].clone()}),
+            lambda weights, metadata: weights.update(
+                {"fc.weight": weights["fc.weight"][:4].clone()}
+            ),
             r"other shape: fc\.weight",
         ),
-        (lambda weights, facts: facts.pop("synthetic"), "synthetic|drawn faces"),
+        (lambda weights, metadata: metadata.pop("synthetic"), "synthetic|drawn faces"),
     ],
     ids=["no classifier", "four rows", "made of what"],
 )
 def test_a_model_that_is_not_whole_is_never_served(fitted_run, tmp_path, change, message):
-    data, facts = verified_open(fitted_run / "model.safetensors")
+    data, metadata = verified_open(fitted_run / "model.safetensors")
     weights = safetensors.torch.load(data)
-    change(weights, facts)
-    write_artifact(tmp_path / "model.safetensors", safetensors.torch.save(weights), facts)
+    change(weights, metadata)
+    write_artifact(tmp_path / "model.safetensors", safetensors.torch.save(weights), metadata)
     for path in (tmp_path, tmp_path / "model.safetensors"):
         with pytest.raises(CheckpointError, match=message):
             open_engine(path)

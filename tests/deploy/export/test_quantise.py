@@ -79,11 +79,11 @@ def test_answers_stay_close(int8_run, graph):
 
 
 def test_the_report_says_what_it_was_calibrated_on(int8_run, small_set):
-    facts = open_graph(int8_run / "export" / "int8.onnx").facts
+    metadata = open_graph(int8_run / "export" / "int8.onnx").metadata
     labelled, _ = load_faces(None, small_set)["train"].labelled("argmax")
     assert len(labelled) > 70  # which were asked for; the last six fill no batch
-    assert facts["calibration"]["n"] == 64
-    assert facts["calibration"]["split"] == "train"
+    assert metadata["calibration"]["n"] == 64
+    assert metadata["calibration"]["split"] == "train"
     report = json.loads((int8_run / "export" / "onnxruntime-int8.parity.json").read_text())
     assert report["limits"] == {"difference": None, "agreement": 0.97, "macro_f1_loss": 0.01}
     fp32 = (int8_run / "export" / "fp32.onnx").stat().st_size

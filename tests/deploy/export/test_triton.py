@@ -8,7 +8,7 @@ from neurogaze_fast.deploy.engines.onnx_safety import open_graph
 from neurogaze_fast.deploy.export.triton import write_repository
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, OutputExistsError
-from tests.deploy.engines.test_onnx_safety import FACTS, tiny, written
+from tests.deploy.engines.test_onnx_safety import METADATA, tiny, written
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_same_again_is_kept_and_something_else_is_not_overwritten(graph, tmp
 
 
 def test_a_bf16_graph_is_refused(tmp_path):
-    graph = open_graph(written(tmp_path / "export", tiny(), {**FACTS, "precision": "bf16"}))
+    graph = open_graph(written(tmp_path / "export", tiny(), {**METADATA, "precision": "bf16"}))
     with pytest.raises(ConfigError, match="no bf16 kernels"):
         write_repository(graph, tmp_path / "models")
     assert not (tmp_path / "models").exists()
