@@ -15,12 +15,15 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 # Read once by cuBLAS, at the first product of the process: --deterministic needs it before that.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+LONG = ("test_distributed.py", "test_ablate.py", "test_commands.py", "test_proto_geo_loss.py")
+"""Files that take a minute or more, besides those of tests/native."""
+
 
 def pytest_collection_modifyitems(config, items):
     import torch
 
     # Files are shared out among workers in this order: the longest ones must not come last.
-    items.sort(key=lambda item: item.path.parent.name != "native")
+    items.sort(key=lambda item: (item.path.parent.name != "native", item.path.name not in LONG))
 
     if torch.cuda.is_available():
         return

@@ -20,7 +20,7 @@ from neurogaze_fast.student.config import TrainConfig
 LIMIT_S = 240
 OPTIONS = [
     *("--size", "16", "--start-size", "None", "--epochs", "2", "--batch-size", "16"),
-    *("--stem", "imagenet", "--no-augment"),
+    *("--model", "compact-half", "--no-augment"),
 ]
 
 
@@ -101,7 +101,8 @@ def test_other_options_are_refused_before_anything_is_trained(ablation, small_se
 def test_stopped_and_started_again(small_set, tmp_path):
     out = tmp_path / "study"
     words = command(small_set, out, "--arms", "b0", "--seeds", "1")
-    words[words.index("--epochs") + 1] = "12"
+    words[words.index("--epochs") + 1] = "8"
+    words[words.index("--batch-size") + 1] = "8"
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     states = out / "runs/b0/seed0/checkpoints"
     deadline = time.monotonic() + LIMIT_S / 2
@@ -117,14 +118,14 @@ def test_stopped_and_started_again(small_set, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert "Continuing" in (out / "logs/b0-seed0.log").read_text()
-    assert len(json.loads((out / "runs/b0/seed0/history.json").read_text())) == 12
+    assert len(json.loads((out / "runs/b0/seed0/history.json").read_text())) == 8
 
 
 def test_a_run_that_fails_does_not_end_the_others(small_set, tmp_path):
     def planned(name, **options):
         config = TrainConfig(
             data=small_set, variant="b0", size=16, start_size=None, epochs=1, batch_size=16,
-            stem="imagenet", select="last",
+            model="compact-half", select="last",
         )  # fmt: skip
         return PlannedRun(name, 0, tmp_path / name, replace(config, **options))
 
