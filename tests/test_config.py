@@ -180,8 +180,12 @@ def test_config_json_round_trips(tmp_path):
     path.write_text("[]")
     with pytest.raises(ConfigError, match="damaged"):
         train_config_from_json(path)
-    path.write_text("{}")
-    with pytest.raises(ConfigError, match="edited"):
+    path.write_text("{}")  # no seal
+    with pytest.raises(ConfigError, match="its hash differs"):
         train_config_from_json(path)
+    for changed, message in (({"hue": 1}, "'hue' that this version"), ({"epochs": "3"}, "'3' for")):
+        path.write_text(json.dumps(seal({"config": to_dict(config) | changed})))
+        with pytest.raises(ConfigError, match=message):
+            train_config_from_json(path)
     with pytest.raises(ConfigError, match="is this a run folder"):
         train_config_from_json(tmp_path / "absent.json")
