@@ -19,6 +19,10 @@ from neurogaze_fast.prototypes.grid import cell_centres
 
 KIND = "prototype bank"
 _TENSORS = ("prototypes", "counts", "subjects", "filled_from", "centres")
+MAX_BYTES = 16 << 20
+"""Larger files are refused unread; 25 cells of width 512 have 55 kB."""
+_MAX_HEADER = 1 << 16
+"""Bytes of a safetensors header; a bank's has 400, and parsing 100,000 entries takes a second."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class PrototypeBank:
                 raise BankError(
                     f"The bank's {name} are {value.dtype} {value.shape}, expected "
                     f"{np.dtype(dtype)} {shape.get(name, (cells,))}. Build the bank again."
+                )
+        for name in ("counts", "subjects"):
+            if (getattr(self, name) < 0).any():
+                raise BankError(
+                    f"The bank's {name} hold {getattr(self, name).min()}: a number of windows or "
+                    "people is 0 or more. Build the bank again."
                 )
         if self.grid < 2 or self.grid**2 != cells:
             raise BankError(f"A bank has G x G cells with G >= 2, found {cells}. Build it again.")
@@ -119,6 +129,11 @@ class PrototypeBank:
         if Path(path).is_dir():
             raise BankError(f"{path} is a folder. Pass the bank's .safetensors file.")
         path = _bank_path(path)
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            raise BankError(
+                f"{path} has {path.stat().st_size >> 20} MiB, more than the {MAX_BYTES >> 20} MiB "
+                "that a bank can have, and was not read. Pass the bank's .safetensors file."
+            )
         data, provenance = verified_open(path, BankError)
         if provenance.get("kind") != KIND:
             raise BankError(
@@ -130,6 +145,8 @@ class PrototypeBank:
                 f"uses {list(EMOTIONS)}: its cells would be read for the wrong emotion. Build the "
                 "bank again with this version."
             )
+        if int.from_bytes(data[:8], "little") > _MAX_HEADER:
+            raise BankError(f"{path} has a header that is no bank's: too long. Build it again.")
         try:
             tensors = load(data)
         except (SafetensorError, ValueError) as cause:
@@ -140,7 +157,8 @@ class PrototypeBank:
             )
         centres = tensors.pop("centres")
         bank = cls(**tensors, provenance=provenance, sha256=sha256_bytes(data))
-        if centres.shape != bank.centres.shape or np.abs(centres - bank.centres).max() > 1e-9:
+        # Said this way round because a centre that is not finite lies near nothing.
+        if centres.shape != bank.centres.shape or not (np.abs(centres - bank.centres) < 1e-9).all():
             raise BankError(
                 f"{path} has other cell centres than a {bank.grid} x {bank.grid} grid. "
                 "Build it again."

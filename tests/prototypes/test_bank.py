@@ -8,6 +8,7 @@ from safetensors.numpy import load, save
 
 from neurogaze_fast.artifacts import manifest_path, verified_open, write_artifact
 from neurogaze_fast.errors import BankError, OutputExistsError
+from neurogaze_fast.prototypes import bank as bank_module
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
 
 
@@ -88,11 +89,22 @@ def test_wrong_width_and_grid_are_refused(saved):
         ({"filled_from": np.zeros((25, 24), bool)}, "filled_from"),
         ({"extra": np.zeros(1)}, "holds"),
         ({"centres": np.zeros((25, 2))}, "centres"),
+        ({"centres": np.full((25, 2), np.nan)}, "centres"),
+        ({"counts": np.full(25, -1)}, "counts hold -1"),
+        ({"subjects": np.full(25, -3)}, "subjects hold -3"),
+        ({f"t{i}": np.zeros(0) for i in range(2000)}, "header"),
     ],
 )
 def test_malformed_contents_are_refused(saved, change, message):
     rewrite(saved, **change)
     with pytest.raises(BankError, match=message):
+        PrototypeBank.load(saved)
+
+
+def test_a_file_too_large_for_a_bank_is_not_read(saved, monkeypatch):
+    monkeypatch.setattr(bank_module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(bank_module, "verified_open", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(BankError, match="was not read"):
         PrototypeBank.load(saved)
 
 
