@@ -12,7 +12,7 @@ ifeq ($(shell command -v nvidia-smi),)
 export TORCH_CUDA_ARCH_LIST ?= 9.0
 endif
 
-.PHONY: train test test-plain coverage serve bench gpu lint lock clean
+.PHONY: train test test-plain coverage serve bench scorecard gpu lint lock clean
 .DEFAULT_GOAL := train
 
 train: $(DEMO)/bank.safetensors  ## from drawn faces and simulated EEG to a student and its report
@@ -47,6 +47,9 @@ serve: $(VENV)/.installed-serve  ## the newest run as a web page
 
 bench: $(VENV)/.installed-bench  ## measure; tables in benchmarks/README.md
 	$(BIN)/python -m pytest benchmarks -q --benchmark-columns=median,rounds --benchmark-sort=name
+
+scorecard: $(VENV)/.installed-bench $(VENV)/.installed-test  ## faults on purpose, counted: 40 minutes
+	$(BIN)/python -m benchmarks.scorecard
 
 gpu:  ## tests, benchmarks and sanitizers on a CUDA device, with the torch that is installed there
 	benchmarks/gpu_suite.sh

@@ -1,1 +1,1 @@
-"""Faults on purpose, counted: what the package withstands, each row with a planted fault it must find."""
+"""Faults on purpose, counted; each row has a planted fault that it must find."""

@@ -7,13 +7,13 @@ as a new interpreter without its seconds of imports.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -54,11 +54,18 @@ def finish(process: BaseProcess, limit_s: float = LIMIT_S) -> int | None:
 
 
 def _quiet(target: Callable[..., Any], arguments: tuple[Any, ...], log: Path | None) -> None:
-    where = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    _to(log or os.devnull)
+    faulthandler.enable()
+    target(*arguments)
+
+
+def _to(path: Path | str) -> None:
+    """Write all that is printed to a file."""
+    where = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(where, 1)
     os.dup2(where, 2)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-    target(*arguments)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 @dataclass(frozen=True)
@@ -126,13 +133,13 @@ def _wait_then_run(
     prepare: Callable[..., Any], arguments: tuple[Any, ...], pipe: Connection
 ) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
+    _to(os.devnull)
     call = prepare(*arguments)
     pipe.send("ready")
     pipe.recv()
     try:
         call()
     except BaseException:
-        traceback.print_exc()
         os._exit(1)
     os._exit(0)
 

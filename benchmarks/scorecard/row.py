@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import time
 import traceback
 from collections.abc import Callable
@@ -52,6 +54,19 @@ def row(
         return run
 
     return enter
+
+
+def load_rows() -> None:
+    """Import every module of rows, and bring the rows into the order of their names."""
+    import benchmarks.scorecard as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.name.startswith("__"):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    families = "RAKDSFP"
+    ordered = sorted(ROWS.items(), key=lambda i: (families.index(i[0][0]), int(i[0][1:])))
+    ROWS.clear()
+    ROWS.update(ordered)
 
 
 class CannotRun(Exception):
