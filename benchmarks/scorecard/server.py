@@ -17,7 +17,11 @@ from benchmarks.scorecard.server_process import Served, request, served
 GOODPUT = 0.9
 """Of the capacity that was measured just before: that measurement itself varies by some percent."""
 SLOWEST_MS = 2_500.0
-"""99 % of accepted requests: the deadline of 2 s and a batch."""
+"""99 % of accepted requests at most: the deadline of 2 s and a batch."""
+SLACK = 1.25
+"""Times what an accepted request can have before it: the queue, a batch, and what is decoded."""
+DECODED = 64
+ACCEPTED = "p99 of accepted"
 SHED_MS = 500.0
 RECOVERY_S = 2.0
 GROWTH_KIB = 64 * 1024
@@ -37,9 +41,14 @@ def _overload(folder: Path, scale: float, *options: str) -> Counted:
 
 
 async def _loads(server: Served, good: bytes, seconds: float) -> Counted:
+    from neurogaze_fast.deploy.server.config import ServeConfig
+
     chance = random.Random(0)
     await load_test.closed_loop(server.address, good, min(seconds, 3.0))  # warm
     capacity = await load_test.closed_loop(server.address, good, min(seconds, 10.0))
+    usual = ServeConfig()
+    ahead = usual.queue + usual.max_batch + DECODED
+    slowest_ms = min(SLOWEST_MS, 1000 * SLACK * ahead / capacity)
     rows, broken, sent = [], [], 0
     for load in load_test.LOADS:
         found = await load_test.open_loop(server.address, good, load * capacity, seconds, chance)
@@ -51,7 +60,7 @@ async def _loads(server: Served, good: bytes, seconds: float) -> Counted:
         found |= {"load": load, "recovery_s": round(time.perf_counter() - began, 2)}
         limits = {
             "goodput": found["goodput_per_s"] >= GOODPUT * min(load, 1.0) * capacity,
-            "p99 of accepted": (found["p99_ms"] or 0) <= SLOWEST_MS,
+            ACCEPTED: (found["p99_ms"] or 0) <= slowest_ms,
             "p99 of shed": (found["shed_p99_ms"] or 0) <= SHED_MS,
             "recovery": found["recovery_s"] <= RECOVERY_S,
         }
@@ -64,19 +73,25 @@ async def _loads(server: Served, good: bytes, seconds: float) -> Counted:
         sent, len(broken),
         f"capacity {capacity:.0f}/s; at 5x goodput {worst['goodput_per_s']}/s, p99 "
         f"{worst['p99_ms']} ms, {worst['shed_share']:.0%} shed",
-        {"capacity_per_s": round(capacity, 1), "loads": rows, "broken": broken[:20]},
+        {
+            "capacity_per_s": round(capacity, 1), "p99 limit ms": round(slowest_ms),
+            "loads": rows, "broken": broken,
+        },
     )  # fmt: skip
 
 
 def canary_s1(folder: Path) -> Counted:
-    """A queue without end, and no deadline."""
-    return _overload(folder, 0.4, "--queue", "1000000", "--deadline-s", "600")
+    """A queue without end, and no deadline: what is accepted waits too long."""
+    found = _overload(folder, 0.4, "--queue", "1000000", "--deadline-s", "600")
+    late = sum(text.endswith(ACCEPTED) for text in found.details["broken"])
+    return Counted(found.n, late, found.figure, found.details)
 
 
 @row(
     "S1",
     "0.8, 1, 2 and 5 times the requests that a server can answer, at Poisson times",
-    f"goodput >= {GOODPUT:.0%} of what is possible, p99 of accepted <= {SLOWEST_MS / 1000:g} s, "
+    f"goodput >= {GOODPUT:.0%} of what is possible, p99 of accepted <= {SLACK:g} times "
+    f"a full queue's time and {SLOWEST_MS / 1000:g} s, "
     f"p99 of shed <= {SHED_MS:g} ms, no request failed, recovered within {RECOVERY_S:g} s",
     canary_s1,
 )
@@ -197,5 +212,5 @@ def canary_s3(folder: Path) -> Counted:
     canary_s3,
 )
 def s3(folder: Path, scale: float) -> Counted:
-    """A quarter of an hour's requests of a small service."""
-    return _for_long(folder, max(500, round(10_000 * scale)), max(100, round(2_000 * scale)))
+    """At least 3,000: until then a new server's memory still settles."""
+    return _for_long(folder, max(3_000, round(10_000 * scale)), max(100, round(2_000 * scale)))
