@@ -48,7 +48,6 @@ async def _loads(server: Served, good: bytes, seconds: float) -> Counted:
     capacity = await load_test.closed_loop(server.address, good, min(seconds, 10.0))
     usual = ServeConfig()
     ahead = usual.queue + usual.max_batch + DECODED
-    slowest_ms = min(SLOWEST_MS, 1000 * SLACK * ahead / capacity)
     rows, broken, sent = [], [], 0
     for load in load_test.LOADS:
         found = await load_test.open_loop(server.address, good, load * capacity, seconds, chance)
@@ -58,9 +57,11 @@ async def _loads(server: Served, good: bytes, seconds: float) -> Counted:
                 break
             await asyncio.sleep(0.02)
         found |= {"load": load, "recovery_s": round(time.perf_counter() - began, 2)}
+        queue_ms = 1000 * SLACK * ahead / max(found["goodput_per_s"], 1)
+        found["p99 limit ms"] = round(min(SLOWEST_MS, queue_ms))
         limits = {
             "goodput": found["goodput_per_s"] >= GOODPUT * min(load, 1.0) * capacity,
-            ACCEPTED: (found["p99_ms"] or 0) <= slowest_ms,
+            ACCEPTED: (found["p99_ms"] or 0) <= found["p99 limit ms"],
             "p99 of shed": (found["shed_p99_ms"] or 0) <= SHED_MS,
             "recovery": found["recovery_s"] <= RECOVERY_S,
         }
@@ -73,10 +74,7 @@ async def _loads(server: Served, good: bytes, seconds: float) -> Counted:
         sent, len(broken),
         f"capacity {capacity:.0f}/s; at 5x goodput {worst['goodput_per_s']}/s, p99 "
         f"{worst['p99_ms']} ms, {worst['shed_share']:.0%} shed",
-        {
-            "capacity_per_s": round(capacity, 1), "p99 limit ms": round(slowest_ms),
-            "loads": rows, "broken": broken,
-        },
+        {"capacity_per_s": round(capacity, 1), "loads": rows, "broken": broken},
     )  # fmt: skip
 
 
@@ -193,14 +191,14 @@ LEAK = """
 from neurogaze_fast.deploy.server import service
 handle, kept = service.Service.handle, []
 async def leaks(self, request):
-    kept.append(b"x" * 50_000)
+    kept.append(b"x" * 200_000)  # too large for what is free in the heap
     return await handle(self, request)
 service.Service.handle = leaks
 """
 
 
 def canary_s3(folder: Path) -> Counted:
-    """A server that keeps 50 KB of every request."""
+    """A server that keeps 200 KB of every request."""
     return _for_long(folder, 1_000, 100, LEAK)
 
 
