@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,10 @@ class Face:
 
         `box`: float32 [5], left, top, right, bottom and score, NaN where no detector was asked.
         """
-        edges = None if box is None else tuple(map(float, box[:4]))
-        score = None if box is None or box[4] != box[4] else float(box[4])
+        edges, score = None, None
+        if box is not None:
+            left, top, right, bottom, found = map(float, box)
+            edges, score = (left, top, right, bottom), None if math.isnan(found) else found
         return cls(
             EMOTIONS[int(probabilities.argmax())],
             dict(zip(EMOTIONS, map(float, probabilities), strict=True)),

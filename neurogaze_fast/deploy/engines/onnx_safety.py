@@ -262,10 +262,11 @@ def _sizes(model: onnx.ModelProto, metadata: dict[str, Any]) -> Iterator[str]:
         varies = not of_face.isdisjoint(node.input)
         for name in filter(None, node.output):
             sides = shapes.get(name)
-            if sides is None or None in sides:
+            known = [side for side in sides or () if side is not None]
+            if sides is None or len(known) < len(sides):
                 yield f"the size of {name!r}, of its operator {node.op_type!r}, is not known"
                 return
-            size = math.prod(sides)
+            size = math.prod(known)
             if varies:
                 of_face.add(name)
                 total += size

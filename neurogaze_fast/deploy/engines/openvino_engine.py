@@ -81,7 +81,8 @@ class OpenVinoEngine(Engine):
                 self._one = self._request(1)
             request = self._one
         found = request.infer([images], share_inputs=True)
-        return tuple(np.array(found[name], np.float32) for name in OUTPUTS)
+        probabilities, affect = (np.array(found[name], np.float32) for name in OUTPUTS)
+        return probabilities, affect
 
     def _free(self) -> None:
         del self._many, self._one, self._model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -17,7 +18,7 @@ class Metrics:
 
     def __init__(self, depth: Callable[[], float], ready: Callable[[], bool]) -> None:
         self._registry = CollectorRegistry()
-        own = {"registry": self._registry, "namespace": "neurogaze"}
+        own: dict[str, Any] = {"registry": self._registry, "namespace": "neurogaze"}
         self._requests = Counter("requests", "Requests answered.", ["route", "status"], **own)
         self._latency = Histogram(
             "request_seconds", "From a request's headers to its answer.", ["route"],

@@ -52,7 +52,7 @@ def annotate(
     if whole:
         canvas = _beside(canvas, faces, unit)
     else:
-        boxes = [tuple(larger * edge for edge in face.box) for face in faces]
+        boxes = [tuple(larger * edge for edge in face.box or ()) for face in faces]
         draw = ImageDraw.Draw(canvas)
         for number, (face, box) in enumerate(zip(faces, boxes, strict=True), 1):
             _box(draw, face, box, number if len(faces) > 1 else 0, canvas.size, unit)

@@ -70,10 +70,15 @@ def reading(path: Path) -> list[str]:
     ]
 
 
-def start(command: Sequence[str], **streams: int) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
     """Start it out of reach of a Ctrl-C, which is for us: what was read is still to be written."""
-    quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
-    return subprocess.Popen(command, process_group=0, **quiet | streams)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
 
 
 class _Stream:
@@ -157,8 +162,8 @@ def _take(found: dict[str, _Stream], line: str) -> None:
     stream, *numbers = (part.strip() for part in line.split(",")[:4])
     if stream in found and len(numbers) == 3:
         dts, pts, duration = (int(n) if n.lstrip("-").isdigit() else _UNKNOWN for n in numbers)
-        stamps = (None if n == _UNKNOWN else n for n in (dts, pts))
-        found[stream].add(*stamps, max(0, duration))
+        decoded, shown = (None if n == _UNKNOWN else n for n in (dts, pts))
+        found[stream].add(decoded, shown, max(0, duration))
 
 
 def _frame_rate(video: _Stream, header: str) -> float:

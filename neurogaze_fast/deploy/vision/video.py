@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 
@@ -60,7 +60,7 @@ class VideoReader:
         except (OSError, ValueError, Image.DecompressionBombError) as cause:
             raise CorruptImage("no video that ffmpeg can read") from cause
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Generator[np.ndarray, None, None]:
         """uint8 [H, W, 3] RGB, frame by frame; ends early where the file is damaged."""
         size, read = self.width * self.height * 3, 0
         # A later change of size is undone; -r: else frames come at another rate than was found.
