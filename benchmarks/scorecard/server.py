@@ -114,7 +114,7 @@ def _attacked(folder: Path, scale: float, planted: str = "") -> Counted:
         alive = server.process.poll() is None
     clients = sum(map(len, found.values()))
     wrong = {kind: right.count(False) for kind, right in found.items() if not all(right)}
-    lost = during["sent"] - round(during["goodput_per_s"] * 20)
+    shed = round((during["shed_share"] + during["late_share"]) * during["sent"])
     broken = {
         "good requests failed": during["failed"],
         "memory": int(grown > GROWTH_KIB),
@@ -126,7 +126,7 @@ def _attacked(folder: Path, scale: float, planted: str = "") -> Counted:
         clients + during["sent"], sum(wrong.values()) + sum(broken.values()),
         f"{clients} clients of {len(found)} kinds: {sum(wrong.values())} not let go or answered "
         f"wrongly; memory +{grown // 1024} MiB, {logged} lines logged; of {during['sent']} good "
-        f"requests {during['failed']} failed, {max(lost, 0)} were told to come later, p99 "
+        f"requests {during['failed']} failed, {shed} were told to come later, p99 "
         f"{ratio:.1f} x",
         {"wrong": wrong, "broken": broken, "good": during, "good alone": quiet},
     )  # fmt: skip
