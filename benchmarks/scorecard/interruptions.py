@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -102,11 +103,7 @@ def _interrupted(folder: Path, cases: list[tuple[str, int, int]], deaf: bool) ->
 
     data = runs.file_set(folder / "data")
     options = [*runs.OPTIONS, *WORKERS, "--data", str(data)]
-    straight = folder / "straight"
-    code = finish(start(runs.train, [*options, "--out", str(straight)], log=folder / "log"))
-    if code != 0:
-        raise RuntimeError(f"the run itself ended with {code}: {_end(folder / 'log')}")
-    expected = runs.model_hash(straight)
+    expected = _undisturbed(folder / "straight", options)
     faults: dict[str, str] = {}
     slowest = 0.0
     for phase, nth, number in cases:
@@ -124,6 +121,8 @@ def _interrupted(folder: Path, cases: list[tuple[str, int, int]], deaf: bool) ->
         if not here.poll(GRACE_S):
             faults[name] = "a process of it lives on"
         slowest = max(slowest, time.monotonic() - began)
+        if code == 0 and runs.model_hash(place) == expected:
+            continue  # it came in the run's last save: there was nothing left to stop
         if code != wanted:
             faults[name] = f"it ended with {code}, not {wanted}"
             continue
@@ -144,6 +143,15 @@ def _interrupted(folder: Path, cases: list[tuple[str, int, int]], deaf: bool) ->
     return Counted(n, len(faults), figure, details)
 
 
+def _undisturbed(out: Path, options: list[str]) -> str:
+    """Hash of the model of a run that nothing disturbs."""
+    log = out.with_suffix(".log")
+    code = finish(start(runs.train, [*options, "--out", str(out)], log=log))
+    if code != 0:
+        raise RuntimeError(f"the run itself ended with {code}: {_end(log)}")
+    return runs.model_hash(out)
+
+
 def _end(log: Path) -> str:
     return log.read_text(errors="replace")[-300:] if log.exists() else ""
 
@@ -161,7 +169,8 @@ def _deaf(folder: Path) -> Counted:
     _deaf,
 )
 def interrupted(folder: Path, scale: float) -> Counted:
-    cases = [(*phase, number) for number in (signal.SIGTERM, signal.SIGINT) for phase in PHASES]
+    in_turn = itertools.cycle((signal.SIGTERM, signal.SIGTERM, signal.SIGINT))
+    cases = [(*phase, number) for phase, number in zip(PHASES, in_turn, strict=False)]
     cases = cases[:: max(1, round(1 / scale))]
     return _interrupted(folder, [*cases, ("hang", 3, signal.SIGTERM)], deaf=False)
 
@@ -186,6 +195,7 @@ def losing_a_worker(argv: list[str], nth: int, pipe: Connection, silent: bool) -
 def _worker_killed(folder: Path, steps: list[int], silent: bool, limit_s: float) -> Counted:
     data = runs.file_set(folder / "data")
     options = [*runs.OPTIONS, *WORKERS, "--data", str(data), "--checkpoint-minutes", "0.0001"]
+    expected = _undisturbed(folder / "straight", options)
     faults: dict[str, str] = {}
     times = []
     for nth in steps:
@@ -203,14 +213,16 @@ def _worker_killed(folder: Path, steps: list[int], silent: bool, limit_s: float)
         name = f"before step {nth}"
         if code is None:
             faults[name] = f"it hangs for more than {limit_s:.0f} s"
-        elif code not in (0, 2) or "Traceback" in log.read_text():
+        elif "Traceback" in log.read_text():
             faults[name] = f"it ended with {code} and a traceback"
-        elif code == 2:
+        elif code:
             if "--resume" not in log.read_text():
                 faults[name] = "the error does not say how to go on"
             again = finish(start(runs.train, ["--resume", str(place)], log=log))
             if again != 0:
                 faults[name] = f"continuing ended with {again}"
+            elif runs.model_hash(place) != expected:
+                faults[name] = "the continued run ends with another model"
     n = len(steps)
     figure = f"{n - len(faults)} of {n} said so and went on; slowest {max(times):.1f} s"
     return Counted(n, len(faults), figure, {"faults": faults})

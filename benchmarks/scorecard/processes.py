@@ -32,8 +32,10 @@ _PR_SET_PTRACER = 0x59616D61
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["neurogaze_fast.student.run", "benchmarks.scorecard.processes", "neurogaze_fast.train"]
-)
+    ["benchmarks.scorecard.processes", "neurogaze_fast.train", "neurogaze_fast.student.run",
+     "neurogaze_fast.evaluation.write_run", "neurogaze_fast.faces.load", "tests.student.trainers",
+     "torch.utils.tensorboard", "tyro"]
+)  # fmt: skip
 
 
 def start(target: Callable[..., Any], *arguments: Any, log: Path | None = None) -> BaseProcess:
@@ -54,9 +56,15 @@ def finish(process: BaseProcess, limit_s: float = LIMIT_S) -> int | None:
 
 
 def _quiet(target: Callable[..., Any], arguments: tuple[Any, ...], log: Path | None) -> None:
+    _as_a_command()
     _to(log or os.devnull)
     faulthandler.enable()
     target(*arguments)
+
+
+def _as_a_command() -> None:
+    """Start other processes as a command does, not as this one was started."""
+    multiprocessing.set_start_method(None, force=True)
 
 
 def _to(path: Path | str) -> None:
@@ -133,6 +141,7 @@ def _wait_then_run(
     prepare: Callable[..., Any], arguments: tuple[Any, ...], pipe: Connection
 ) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
+    _as_a_command()
     _to(os.devnull)
     call = prepare(*arguments)
     pipe.send("ready")
