@@ -42,7 +42,7 @@ test-plain: $(VENV)/.installed-test  ## what trains and reads, without the nativ
 coverage: $(VENV)/.installed-test  ## which lines the tests run, child processes too: build/coverage/html
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html
 
-serve: $(VENV)/.installed-serve  ## the newest run as a web page
+serve: $(VENV)/.installed-serve  ## the model inside the package as a web page
 	$(BIN)/python -m neurogaze_fast.serve
 
 bench: $(VENV)/.installed-bench  ## measure; tables in benchmarks/README.md

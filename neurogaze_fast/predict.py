@@ -54,6 +54,7 @@ def predict(
     from rich.console import Console
 
     from neurogaze_fast.console import counted, say, show_progress
+    from neurogaze_fast.deploy.shipped import describe, find_model, open_model
     from neurogaze_fast.deploy.vision.analyse import Analyser
     from neurogaze_fast.deploy.vision.camera import open_camera
     from neurogaze_fast.deploy.vision.detect import CenterFace
@@ -71,11 +72,16 @@ def predict(
         for given, kind in ((config.csv, "csv"), (config.json, "json"))
     )
     refuse_overwriting(inputs, out, [path for path in (csv, json) if path], config.model)
-    engine = engine or open_model(config)
+    model = None
+    if engine is None:
+        model = find_model(config.model)
+        engine = open_model(model, config.engine, threads=config.threads)
     if config.detect:
         detector = detector or CenterFace(threads=config.threads)
     else:
         detector = None
+    for line in describe(model) if model else ():
+        say(console, line)
     say(console, f"{engine.detail}; faces: {detector.detail if detector else 'as given'}")
     for reason in engine.passed_over:
         say(console, f"Passed over: {reason}")
@@ -112,13 +118,6 @@ def predict(
             "The reasons are above; earlier results were left as they are."
         )
     return summary
-
-
-def open_model(config: PredictConfig) -> Engine:
-    """The model that was named, or the newest run's."""
-    from neurogaze_fast.deploy.engines.open import newest_run, open_engine
-
-    return open_engine(config.model or newest_run(), config.engine, threads=config.threads)
 
 
 def _watch(config: PredictConfig, camera: Camera, analyser: Any, results: Any, summary: Summary,

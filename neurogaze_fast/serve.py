@@ -86,19 +86,20 @@ def open_service(config: ServeConfig, console: Console) -> Service:
             f"The package {missing.name} is missing, which the server needs: "
             "pip install 'neurogaze_fast[serve]'"
         ) from missing
-    from neurogaze_fast.deploy.engines.open import newest_run, open_engine
     from neurogaze_fast.deploy.predictor import prepare_face
+    from neurogaze_fast.deploy.shipped import describe, find_model, open_model
     from neurogaze_fast.deploy.vision.faces_in_picture import open_faces
 
-    path = config.model or newest_run()
-    engine = open_engine(
+    path = find_model(config.model)
+    engine = open_model(
         path,
         config.engine,
         precision=config.precision,
         threads=config.threads,
         strict=config.strict,
     )
-    console.print(f"Model: {path}\nEngine: {engine.detail}", markup=False, highlight=False)
+    for line in (*describe(path), f"Engine: {engine.detail}"):
+        console.print(line, markup=False, highlight=False)
     for text in engine.passed_over:
         console.print(f"  not used: {text}", markup=False, highlight=False)
     if engine.synthetic:

@@ -47,7 +47,7 @@ ABLATE_FLAGS = (
     "--data --faces --teacher --bank --seeds --arms --jobs --out --keep-checkpoints".split()
 )
 EXPORT_FLAGS = """
---run --engine --precision --input-size --data --faces --out --triton --parity-faces
+--run --engine --precision --input-size --data --faces --calibrate --out --triton --parity-faces
 --calibration-faces --threads --json
 """.split()
 PREDICT_FLAGS = """

@@ -280,8 +280,9 @@ def test_a_run_gives_what_its_model_computes(demo, tmp_path, monkeypatch):
     model = ResNet("resnet18", stem="imagenet").eval()
     metadata = {"size": 32, "synthetic": True}
     save_model(tmp_path / "runs/newest/model.safetensors", model, model.state_dict(), metadata)
-    monkeypatch.chdir(tmp_path)  # where no --model is needed
-    config = command.parse(["demo", "--no-detect", "--engine", "torch", "--threads", "1"])
+    monkeypatch.chdir(tmp_path)
+    words = "demo --no-detect --engine torch --threads 1 --model newest"
+    config = command.parse(words.split())
     command.predict(config)
     rows = table(tmp_path / "predictions/results.csv")
     found = np.array([[float(row[name]) for name in EMOTIONS] for row in rows])

@@ -250,7 +250,7 @@ def test_a_missing_package_is_named_with_its_extra(package, monkeypatch):
 def test_without_a_run_it_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["--port", "0"])
+        main(["--port", "0", "--model", "newest"])
     assert ended.value.code == 2
     assert "There is no finished run in runs" in capsys.readouterr().err
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from neurogaze_fast.deploy.engines.open import open_engine
 from neurogaze_fast.deploy.face import Face, faces_of
+from neurogaze_fast.deploy.shipped import open_model
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.pictures import CorruptImage, decode_grey
 
@@ -22,7 +22,7 @@ class Predictor:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None = None,
         engine: str = "auto",
         *,
         precision: str | None = None,
@@ -30,17 +30,18 @@ class Predictor:
         strict: bool = False,
         batch: int = 64,
     ) -> None:
-        """Open the model; arguments and errors as engine.open_engine. `batch`: faces that
-        are read and brought to size at a time.
+        """Open a model, by default the one inside the package; arguments and errors as
+        :func:`open_engine`. `batch`: faces that are read and brought to size at a time.
 
         Raises:
             ConfigError: `batch` is below 1.
         """
         if batch < 1:
             raise ConfigError(f"A batch of {batch} faces cannot be computed; it must be 1 or more.")
-        self.engine = open_engine(
-            Path(path), engine, precision=precision, threads=threads, strict=strict
-        )
+        self.engine = open_model(
+            None if path is None else Path(path),
+            engine, precision=precision, threads=threads, strict=strict,
+        )  # fmt: skip
         self.batch = batch
 
     def predict(self, images: Image | Sequence[Image]) -> Face | list[Face]:

@@ -18,15 +18,9 @@ from neurogaze_fast.evaluation.calibration import Scaling, probabilities
 from neurogaze_fast.evaluation.circumplex import expected_va
 from neurogaze_fast.evaluation.config import EvaluateConfig
 from neurogaze_fast.evaluation.latex import latex_table
+from neurogaze_fast.evaluation.metrics_file import METRICS_FILE, read_json
 from neurogaze_fast.evaluation.report import write_report
-from neurogaze_fast.evaluation.run_record import (
-    METRICS_FILE,
-    RunRecord,
-    describe_set,
-    find_faces,
-    read_json,
-    same_set,
-)
+from neurogaze_fast.evaluation.run_record import RunRecord, describe_set, find_faces, same_set
 from neurogaze_fast.evaluation.scoring import (
     Predictions,
     Temperatures,

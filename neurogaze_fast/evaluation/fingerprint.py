@@ -13,7 +13,7 @@ from typing import Any
 
 from neurogaze_fast import __version__
 from neurogaze_fast.artifacts import atomic_write, seal, sha256_file
-from neurogaze_fast.evaluation.run_record import METRICS_FILE
+from neurogaze_fast.evaluation.metrics_file import METRICS_FILE
 from neurogaze_fast.student.model_file import MODEL_FILE
 from neurogaze_fast.training.run_folder import CONFIG_FILE
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from neurogaze_fast.artifacts import check_fields, sha256_file, unseal
 from neurogaze_fast.errors import ArtifactError, CheckpointError
+from neurogaze_fast.evaluation.metrics_file import read_json, read_metrics
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import load_faces, recognised
 from neurogaze_fast.student.inference import load_model
@@ -16,14 +16,12 @@ from neurogaze_fast.student.model_file import model_path
 from neurogaze_fast.student.networks import Student
 from neurogaze_fast.training.run_folder import CONFIG_FILE
 
-METRICS_FILE = "metrics.json"
 _FACTS = {
     "synthetic": bool,
     "data": {"source": str, "sha256": str, "synthetic": bool},
     "selected": {"epoch": int, "value": float, "by": str, "on": str},
     "bank?": {"synthetic": bool},
 }
-_METRICS = {"temperature?": float, "training_images?": {"of": str, "sha256": str}}
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,11 @@ class RunRecord:
     model_sha256: str
     metrics: dict[str, Any]
     """Its metrics.json; empty where there is none or it is another model's."""
+
+    @property
+    def temperature(self) -> float:
+        """What a graph divides the logits by; 1 where the run fitted none (older versions)."""
+        return float(self.metrics.get("once", {}).get("temperature", 1.0))
 
     @property
     def synthetic_bank(self) -> bool:
@@ -55,30 +58,7 @@ def read_run(path: Path) -> RunRecord:
     file = model_path(path)
     digest = sha256_file(file)
     check_fields(metadata, _FACTS, file, CheckpointError)
-    metrics = read_json(file.parent / METRICS_FILE)
-    if metrics.get("model_sha256") != digest:
-        metrics = {}
-    check_fields(metrics, _METRICS, file.parent / METRICS_FILE)
-    return RunRecord(file.parent, model, metadata, digest, metrics)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object in a JSON file; empty where there is no file.
-
-    Raises:
-        ArtifactError: it is no JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError) as cause:
-        raise ArtifactError(
-            f"{path} is damaged ({cause}): restore it from a copy, or take it away."
-        ) from cause
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{path} holds no JSON object: restore it from a copy.")
-    return value
+    return RunRecord(file.parent, model, metadata, digest, read_metrics(file, digest))
 
 
 def find_faces(

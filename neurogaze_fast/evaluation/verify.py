@@ -13,13 +13,8 @@ from neurogaze_fast.artifacts import sha256_file, unseal
 from neurogaze_fast.errors import ArtifactError, NeurogazeError
 from neurogaze_fast.evaluation.fingerprint import FILE
 from neurogaze_fast.evaluation.metrics import FORMS, SUMMARY, split_scores
-from neurogaze_fast.evaluation.run_record import (
-    METRICS_FILE,
-    RunRecord,
-    find_faces,
-    read_json,
-    read_run,
-)
+from neurogaze_fast.evaluation.metrics_file import METRICS_FILE, read_json
+from neurogaze_fast.evaluation.run_record import RunRecord, find_faces, read_run
 from neurogaze_fast.evaluation.scoring import predict_split
 from neurogaze_fast.evaluation.training_images import FILE as IMAGES_FILE
 from neurogaze_fast.faces.faceset import FaceSet

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from neurogaze_fast.artifacts import atomic_write, sha256_file
 from neurogaze_fast.config import to_dict
 from neurogaze_fast.evaluation.fingerprint import SWITCHES, write_fingerprint
+from neurogaze_fast.evaluation.metrics_file import METRICS_FILE
 from neurogaze_fast.evaluation.plots import plot_bank, plot_curves
 from neurogaze_fast.evaluation.report import write_report
-from neurogaze_fast.evaluation.run_record import METRICS_FILE
 from neurogaze_fast.evaluation.scoring import (
     Predictions,
     Temperatures,

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.deploy.engines.base import Engine, EngineError, Outputs, shown_threads
 from neurogaze_fast.deploy.engines.graph import DTYPES, FaceGraph
 from neurogaze_fast.device import pick_device
 from neurogaze_fast.errors import CheckpointError
+from neurogaze_fast.evaluation.metrics_file import read_metrics
 from neurogaze_fast.student.inference import load_model
+from neurogaze_fast.student.model_file import model_path
 
 
 class TorchEngine(Engine):
@@ -51,7 +54,12 @@ class TorchEngine(Engine):
             )
         if threads:
             torch.set_num_threads(threads)
-        graph = FaceGraph(model, size, self.input_size, DTYPES[precision])
+        file = model_path(path)
+        temperature = read_metrics(file, read_manifest(file)["sha256"]).get("once", {})
+        graph = FaceGraph(
+            model, size, self.input_size, DTYPES[precision],
+            temperature=temperature.get("temperature", 1.0),
+        )  # fmt: skip
         try:
             self._graph = graph.to(device=where, memory_format=torch.channels_last).eval()
         except RuntimeError as cause:

@@ -30,6 +30,9 @@ class ExportConfig:
     trained on."""
     faces: Faces | None = None
     """Kind of face set; by default told from what lies in --data, or the run's."""
+    calibrate: bool = True
+    """Divide the logits in the graph by the temperature that the run fitted to the raters' votes on
+    valid, so that a probability of 0.7 means 70 % of the raters; labels stay."""
     out: Path | None = None
     """Folder for graphs, engines and reports; by default RUN/export."""
     triton: Path | None = None

@@ -20,6 +20,7 @@ from neurogaze_fast.deploy.engines.open import EXPORT_FOLDER, open_engine, parit
 from neurogaze_fast.deploy.engines.tensorrt_build import build, built_engine, library
 from neurogaze_fast.deploy.export.config import ExportConfig
 from neurogaze_fast.deploy.export.parity import compare, take_faces
+from neurogaze_fast.deploy.vision.crop import MARGIN
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import ConfigError, OutputExistsError
@@ -103,14 +104,21 @@ def _export(config: ExportConfig, precision: str) -> Exported:
     try:
         split = "valid" if "valid" in graphs.faces.splits else "all"
         chosen = take_faces(graphs.faces, split, config.parity_faces, engine.input_size)
-        report = compare(engine, precision, run.model, run.metadata["size"], chosen)
+        report = compare(
+            engine,
+            precision,
+            run.model,
+            run.metadata["size"],
+            chosen,
+            temperature=graphs.temperature,
+        )
     finally:
         engine.close()
     report["graph_sha256"] = graph.sha256
     report["file_bytes"] = (engine_file or graph.path).stat().st_size
     file = parity_file(folder, config.engine, precision)
     atomic_write(file, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
-    remarks += remarks_of(run, graphs.faces, graph.input_size)
+    remarks += remarks_of(run, graphs.faces, graph.input_size, graphs.temperature)
     return Exported(graph, reused, engine_file, report, file, remarks)
 
 
@@ -154,6 +162,11 @@ class Graphs:
         """S of the graph."""
         return self.config.input_size or self.run.metadata["size"]
 
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by."""
+        return self.run.temperature if self.config.calibrate else 1.0
+
     def graph(self, precision: str) -> tuple[OpenedGraph, bool]:
         """(the graph, whether it was there already)."""
         path = self.folder / f"{precision}.onnx"
@@ -186,11 +199,16 @@ class Graphs:
             "model_sha256": metadata["model"]["sha256"],
             "precision": precision,
             "input_size": metadata["input_size"],
+            "size": metadata["size"],
+            "temperature": metadata["temperature"],
+            "crop_margin": MARGIN,
             "synthetic": metadata["synthetic"],
             "valence_arousal": metadata["valence_arousal"],
             "versions": {k: metadata["environment"][k] for k in ("neurogaze_fast", "torch")},
         }
-        graph = FaceGraph(self.run.model, size, self.side, DTYPES[base])
+        graph = FaceGraph(
+            self.run.model, size, self.side, DTYPES[base], temperature=self.temperature
+        )
         model = build_onnx(graph, base, said)
         if precision != "int8":
             return model
@@ -222,6 +240,7 @@ class Graphs:
             "outputs": list(OUTPUTS),
             "valence_arousal": "expected",
             "size": run.metadata["size"],
+            "temperature": self.temperature,
             "emotions": list(EMOTIONS),
             "model": {
                 "sha256": run.model_sha256,
@@ -233,13 +252,18 @@ class Graphs:
         }
 
 
-def remarks_of(run: RunRecord, faces: FaceSet, side: int) -> list[str]:
+def remarks_of(run: RunRecord, faces: FaceSet, side: int, temperature: float) -> list[str]:
     """What somebody who compares the report with metrics.json should know."""
     remarks = []
     if run.metadata.get("flip"):
         remarks.append(
             "The run's own scores average each face and its mirror image; the graph sees the face "
             "once, and so does this report."
+        )
+    if temperature == 1:
+        remarks.append(
+            "The probabilities are the network's own: no temperature was fitted to the raters' "
+            "votes, or --no-calibrate was given."
         )
     stored = next(iter(faces.splits.values())).subset(np.array([0])).images.shape[1]
     if stored != side:

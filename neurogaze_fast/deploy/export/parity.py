@@ -86,18 +86,25 @@ def take_faces(faces: FaceSet, split: str, count: int, size: int) -> ParityFaces
 
 
 def compare(
-    engine: Engine, precision: str, model: Student, size: int, faces: ParityFaces
+    engine: Engine,
+    precision: str,
+    model: Student,
+    size: int,
+    faces: ParityFaces,
+    *,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """The report: an engine against the unfolded student in float32 torch, on the same pixels.
 
     Args:
         model: in evaluation mode; `size`: the side it was trained with.
+        temperature: what the engine's graph divides the logits by.
 
     Returns:
         JSON: differences, scores of both, time, whether the limits of `precision` hold, and why
         not. Times are of this machine as busy as it is.
     """
-    wanted = _reference(model, size, faces.images)
+    wanted = _reference(model, size, faces.images, temperature)
     found, affect = engine.run(faces.images)
     best = np.sort(wanted, axis=1)
     tie = best[:, -1] - best[:, -2] < TIE
@@ -157,7 +164,9 @@ def table(report: dict[str, Any]) -> Table:
     return shown
 
 
-def _reference(model: Student, size: int, images: np.ndarray) -> np.ndarray:
+def _reference(
+    model: Student, size: int, images: np.ndarray, temperature: float = 1.0
+) -> np.ndarray:
     """float64 [N, 8]: the path that evaluation takes, on the grey that decoding makes of faces."""
     import torch
     from PIL import Image
@@ -167,7 +176,7 @@ def _reference(model: Student, size: int, images: np.ndarray) -> np.ndarray:
     grey = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
     device = next(model.parameters()).device
     logits = predict_logits(model, grey, size=size, device=device, batch_size=64)
-    return torch.from_numpy(logits).double().softmax(1).numpy()
+    return (torch.from_numpy(logits).double() / temperature).softmax(1).numpy()
 
 
 def _coordinates() -> np.ndarray:

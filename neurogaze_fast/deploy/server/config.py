@@ -21,7 +21,8 @@ class ServeConfig:
     """Answer pictures over HTTP: Open Inference Protocol v2, raw image bytes, and one web page."""
 
     model: Path | None = None
-    """Run folder, exported graph or model.safetensors; by default the newest finished run."""
+    """Run folder, exported graph or model.safetensors; newest: the newest run in runs/; by default
+    the model inside the package."""
     engine: EngineChoice = "auto"
     """What computes: the fastest that works here, unless one is named."""
     precision: Literal["fp32", "fp16", "bf16", "int8"] | None = None

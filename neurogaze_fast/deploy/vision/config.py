@@ -22,7 +22,8 @@ class PredictConfig:
     inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT...")]] = ()
     """Pictures, videos, and folders of them (with their subfolders)."""
     model: Path | None = None
-    """Run folder, exported .onnx or model.safetensors; by default the newest run in runs/."""
+    """Run folder, exported .onnx or model.safetensors; newest: the newest run in runs/; by default
+    the model inside the package."""
     engine: Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "auto"
     """What computes the answers; auto takes the fastest that works here."""
     threads: int = 0

@@ -1,0 +1,123 @@
+"""Makes the model inside the package from a finished run: weights, manifest, scores, graph.
+
+    python -m benchmarks.ship_model runs/NAME --data FERPLUS
+
+Weights of convolutions and the classifier are stored as float16 (half the bytes); what is scored,
+and what the temperature is fitted to, is the file as it is shipped. Nothing of the machine that
+made it goes in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neurogaze_fast.artifacts import atomic_write, sha256_file, write_artifact
+from neurogaze_fast.deploy.engines.onnx_safety import open_graph
+from neurogaze_fast.deploy.engines.open import open_engine
+from neurogaze_fast.deploy.export.config import ExportConfig
+from neurogaze_fast.deploy.export.exporting import export
+from neurogaze_fast.deploy.shipped import SHIPPED
+from neurogaze_fast.emotions import EMOTIONS
+from neurogaze_fast.evaluation.metrics_file import METRICS_FILE
+from neurogaze_fast.evaluation.run_record import find_faces, read_run
+from neurogaze_fast.evaluation.scoring import Temperatures, predict_split, scaling_of, score
+from neurogaze_fast.evaluation.training_images import TrainingImages
+from neurogaze_fast.faces.synthetic import draw_faces
+from neurogaze_fast.student.inference import load_model, save_model
+from neurogaze_fast.student.model_file import MODEL_FILE
+
+CPU = torch.device("cpu")
+KEPT = (
+    *("size", "flip", "selected", "synthetic", "training_rows", "bank", "kd_teacher"),
+    "config_sha256",
+)
+"""Of the run's provenance; the data set is named without its folder."""
+OPTIONS = (
+    *("variant", "model", "size", "start_size", "labels", "class_weights", "kd_loss", "kd_weight"),
+    *("epochs", "batch_size", "learning_rate", "weight_decay", "ema", "seed", "recipe"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, help="the set it was trained on")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    words = parser.parse_args()
+    ship(words.run, words.data, words.out)
+
+
+def ship(folder: Path, data: Path | None, out: Path) -> None:
+    """Write `out` anew from the run in `folder`."""
+    run = read_run(folder)
+    kind, faces = find_faces(run, None, data)
+    options = json.loads((folder / "config.json").read_text())["config"]
+    metadata = {name: run.metadata[name] for name in KEPT if name in run.metadata}
+    metadata["data"] = {**run.metadata["data"], "source": kind}
+    metadata["options"] = {name: options[name] for name in OPTIONS if name in options}
+    if out.exists():
+        shutil.rmtree(out)
+    state = {
+        name: value.half() if value.ndim > 1 else value
+        for name, value in run.model.state_dict().items()
+    }
+    save_model(out / MODEL_FILE, run.model, state, metadata)
+    model, _ = load_model(out)
+    how = {"size": metadata["size"], "device": CPU}
+    training = TrainingImages.of_split(faces["train"])
+    once = predict_split(model, faces, "valid", **how)
+    mirrored = predict_split(model, faces, "valid", **how, flip=True)
+    metrics = {
+        "once": {
+            "valid": score(once, training, scaling_of("valid", None)).scores,
+            "temperature": Temperatures.fitted(once).votes,
+            "temperature_from": "votes of valid, each face once",
+        },
+        "valid": score(mirrored, training, scaling_of("valid", None)).scores,
+        "synthetic": run.metadata["synthetic"],
+        "selected": run.metadata["selected"],
+        "model_sha256": sha256_file(out / MODEL_FILE),
+    }
+    atomic_write(out / METRICS_FILE, (json.dumps(metrics, indent=1) + "\n").encode())
+    config = ExportConfig(run=out, data=data, parity_faces=4000)
+    for engine, precision in (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")):
+        done = export(replace(config, engine=engine, precision=precision))
+        print(engine, precision, "passed" if done.report and done.report["passed"] else "FAILED")
+    _forget_machine(out, kind)
+    _expected(out)
+    scores = metrics["once"]["valid"]
+    print(json.dumps({k: scores["8way"][k] for k in ("accuracy", "macro_f1")}), scores["votes"])
+
+
+def _forget_machine(out: Path, kind: str) -> None:
+    """Take folders and the system's name out of the graph's manifest and the reports."""
+    graph = open_graph(out / "export" / "fp32.onnx")
+    environment = {k: v for k, v in graph.metadata["environment"].items() if k != "platform"}
+    write_artifact(graph.path, graph.data, {**graph.metadata, "environment": environment})
+    for path in (out / "export").glob("*.parity.json"):
+        report = json.loads(path.read_text())
+        report["faces"]["source"] = f"valid of {kind}"
+        atomic_write(path, (json.dumps(report, indent=2) + "\n").encode())
+
+
+def _expected(out: Path) -> None:
+    """The answers for ten drawn faces, which tests/deploy/test_shipped.py compares with."""
+    engine = open_engine(out, "torch")
+    faces = np.repeat(draw_faces("valid", 10)[0][..., None], 3, axis=3)
+    probabilities = engine.run(faces)[0]
+    answers = {
+        "labels": [EMOTIONS[i] for i in probabilities.argmax(1)],
+        "probabilities": probabilities.round(6).tolist(),
+    }
+    atomic_write(out / "expected.json", (json.dumps(answers) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
