@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _BEGINNINGS = (
@@ -27,12 +31,12 @@ _STRAY = 64
 """Bytes before a JPEG's beginning that are looked at."""
 
 
-def is_heic(data: bytes) -> bool:
+def is_heic(data: bytes | np.ndarray) -> bool:
     """Whether a file's bytes begin as a HEIC picture's do."""
     return bytes(data[4:8]) == b"ftyp" and bytes(data[8:12]) in _HEIC
 
 
-def describe_kind(data: bytes) -> str:
+def describe_kind(data: bytes | np.ndarray) -> str:
     """What bytes that are no readable picture are, and what to do, as the end of "it is ...".
 
     Args:

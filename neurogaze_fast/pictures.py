@@ -298,9 +298,11 @@ def _tag(image: Any, number: int) -> int | None:
 
 def _upright(opened: Image.Image, pixels: Image.Image) -> Image.Image:
     """`pixels` turned as the EXIF orientation of the file says that was opened and loaded."""
+    from PIL import Image
+
     # ImageOps.exif_transpose would write all of the EXIF anew, and fails where a tag is odd.
     try:
         turn = opened.getexif().get(_ORIENTATION)
     except DAMAGE:  # good pixels may come with damaged EXIF
         turn = None
-    return pixels.transpose(_TURNS[turn]) if turn in _TURNS else pixels
+    return pixels.transpose(Image.Transpose(_TURNS[turn])) if turn in _TURNS else pixels

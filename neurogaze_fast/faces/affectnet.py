@@ -60,8 +60,8 @@ def read_affectnet(data: Path, side: int | None = None) -> FaceSet:
         found = find_layout(data, test)
         if found:
             return read(the_one(found, data, "AffectNet"), data, side)
-    for test in (has_split_folders, has_class_folders):
-        found = find_layout(data, partial(test, naming=_class_named), depth=1)
+    for has_folders in (has_split_folders, has_class_folders):
+        found = find_layout(data, partial(has_folders, naming=_class_named), depth=1)
         if found:
             return read_class_folders(
                 the_one(found, data, "class folders"),

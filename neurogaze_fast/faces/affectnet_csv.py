@@ -60,7 +60,8 @@ def _order(first: list[str]) -> tuple[dict[str, int], bool] | None:
 
 def read_csv_form(folder: Path, data: Path, side: int | None) -> FaceSet:
     """Read the csv files in `folder`, found in `data` (see affectnet.py)."""
-    left_out, mapping = LeftOut(), {}
+    left_out = LeftOut()
+    mapping: dict[str, str] = {}
     faces: list[ListedFace] = []
     for split, name in CSV_SPLITS.items():
         path = folder / name
@@ -74,7 +75,7 @@ def read_csv_form(folder: Path, data: Path, side: int | None) -> FaceSet:
             "and is there. Unpack AffectNet's images beside them."
         )
     splits = listed_splits(folder, faces, side)
-    counts = {split: {} for split in splits} | left_out.counts()
+    counts = left_out.counts(splits)
     return FaceSet(splits, str(data), "affectnet csv", False, counts, True, mapping)
 
 
@@ -156,7 +157,7 @@ def _csv_faces(
                 whole_number(fields[name], f"{where}: {name}") for name in _BOX
             )
             box = (left, top, width, height)
-        affect = tuple(
+        valence, arousal = (
             affect_value(fields.get(name, ""), f"{where}: {name}") for name in COLUMNS[-2:]
         )
-        yield ListedFace(str(below / file), emotion, number, split, affect, box)
+        yield ListedFace(str(below / file), emotion, number, split, (valence, arousal), box)

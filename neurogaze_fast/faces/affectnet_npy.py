@@ -34,7 +34,8 @@ def has_npy(folder: Path) -> bool:
 
 def read_npy_form(folder: Path, data: Path, side: int | None) -> FaceSet:
     """Read the tree in `folder`, found in `data` (see affectnet.py)."""
-    left_out, mapping = LeftOut(), {}
+    left_out = LeftOut()
+    mapping: dict[str, str] = {}
     faces: list[ListedFace] = []
     for split, name in NPY_SPLITS.items():
         if (folder / name / "images").is_dir() and (folder / name / "annotations").is_dir():
@@ -45,7 +46,7 @@ def read_npy_form(folder: Path, data: Path, side: int | None) -> FaceSet:
             "images, NNN_exp.npy in annotations). Unpack the set again."
         )
     splits = listed_splits(folder, faces, side)
-    counts = {split: {} for split in splits} | left_out.counts()
+    counts = left_out.counts(splits)
     return FaceSet(splits, str(data), "affectnet npy", False, counts, True, mapping)
 
 

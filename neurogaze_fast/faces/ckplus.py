@@ -205,7 +205,7 @@ def _read_official(data: Path, side: int | None, neutral_frames: bool) -> FaceSe
             "the labels of one and the same set."
         )
     splits = listed_splits(data, faces, side)
-    counts = {split: {} for split in splits} | left_out.counts()
+    counts = left_out.counts(splits)
     form = "cut to the face by landmarks"
     if without_points:
         form = f"{without_points} of {len(faces)} frames whole, without landmarks"

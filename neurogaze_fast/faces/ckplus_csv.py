@@ -73,7 +73,7 @@ def read_csv(folder: Path, data: Path) -> FaceSet:
             splits[split] = FaceSplit(
                 split, np.stack(images[split]), votes, names, np.array(rows[split])
             )
-    counts = {split: {} for split in splits} | left_out.counts()
+    counts = left_out.counts(splits)
     layout = "ckextended.csv, its own Usage (people lie on several sides)"
     return FaceSet(splits, str(data), layout, False, counts, False, dict(sorted(mapping.items())))
 

@@ -94,11 +94,18 @@ class DaliDecoder:
             prefetch_queue_depth=DEPTH,
         )
         with pipeline:
-            encoded = fn.external_source(source=self._next, dtype=types.UINT8, ndim=1, batch=True)
-            images = fn.decoders.image(encoded, device=self._operator, output_type=types.GRAY)
+            encoded = fn.external_source(
+                source=self._next, dtype=types.DALIDataType.UINT8, ndim=1, batch=True
+            )
+            images = fn.decoders.image(
+                encoded, device=self._operator, output_type=types.DALIImageType.GRAY
+            )
             if not sized:
                 images = fn.resize(
-                    images, size=[side, side], interp_type=types.INTERP_LINEAR, antialias=True
+                    images,
+                    size=[side, side],
+                    interp_type=types.DALIInterpType.INTERP_LINEAR,
+                    antialias=True,
                 )
             pipeline.set_outputs(images)
         pipeline.build()

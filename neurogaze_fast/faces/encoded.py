@@ -104,6 +104,10 @@ class EncodedSplit(FaceRows):
         except OSError as cause:
             raise CorruptImage(f"cannot be read: {cause.strerror or cause}") from cause
 
+    def called(self, name: str) -> EncodedSplit:
+        """The same rows under another name."""
+        return replace(self, name=name)
+
     def subset(self, index: np.ndarray) -> EncodedSplit:
         """The rows `index` int64 [M] picks, in its order; no image is read."""
         index = np.asarray(index, dtype=np.int64)
@@ -228,9 +232,8 @@ class EncodedSplit(FaceRows):
 
         def digest(row: int) -> bytes:
             data = of(row)
-            if data is None:
-                data = f"unreadable {self.name} {self.rows[row]}".encode()
-            return hash_image(data)
+            instead = f"unreadable {self.name} {self.rows[row]}".encode()
+            return hash_image(instead if data is None else data)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.array(list(pool.map(digest, range(len(self)))), dtype="V16")
@@ -241,7 +244,7 @@ class EncodedSplit(FaceRows):
         # File names need not be valid Unicode.
         digest.update("\n".join(map(str, self.names)).encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.content_hashes).tobytes())
-        digest.update(np.ascontiguousarray(self.votes))
+        digest.update(np.ascontiguousarray(self.votes).data)
         self._add_affect(digest)
 
 

@@ -75,7 +75,7 @@ def _cover(distance: Array, c: SimpleNamespace) -> Array:
     return np.minimum(out, 1, out=out)
 
 
-def _blob(u: Array, v: Array) -> Array:
+def _blob(u: Array, v: Array | np.float32) -> Array:
     """A soft bump: 1 at the origin, 0 outside the unit circle (smooth at its edge)."""
     out = u * u + v * v
     np.subtract(1, out, out=out)

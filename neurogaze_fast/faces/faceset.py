@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -33,12 +33,20 @@ class FaceRows(ABC):
     rows: np.ndarray
     """int64 [N]: 1-based data row in the file that holds the votes."""
 
-    images: np.ndarray
-    """uint8 [N, H, W], grey."""
-    pixel_hashes: np.ndarray
-    """V16 [N]: of the decoded pixels in their own size, so equal for equal images of any sets."""
     valence_arousal: np.ndarray | None = None
     """float32 [N, 2] on [-1, 1], NaN where not annotated; None where no image is."""
+
+    if TYPE_CHECKING:  # a field here and computed there: to a reader both are a property
+
+        @property
+        def images(self) -> np.ndarray:
+            """uint8 [N, H, W], grey."""
+
+    @property
+    @abstractmethod
+    def pixel_hashes(self) -> np.ndarray:
+        """V16 [N]: of the decoded pixels in their own size, so equal for equal images of any
+        sets."""
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -84,6 +92,10 @@ class FaceRows(ABC):
         return np.flatnonzero(keep), targets[keep]
 
     @abstractmethod
+    def called(self, name: str) -> Self:
+        """The same rows under another name."""
+
+    @abstractmethod
     def subset(self, index: np.ndarray) -> Self:
         """The rows `index` int64 [M] picks, in its order."""
 
@@ -100,7 +112,7 @@ class FaceRows(ABC):
 
     def _add_affect(self, digest: hashlib._Hash) -> None:
         if self.valence_arousal is not None:
-            digest.update(np.ascontiguousarray(self.valence_arousal, np.float32))
+            digest.update(np.ascontiguousarray(self.valence_arousal, np.float32).data)
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,10 @@ class FaceSplit(FaceRows):
             )
         self._check()
 
+    def called(self, name: str) -> FaceSplit:
+        """The same rows under another name."""
+        return replace(self, name=name)
+
     def subset(self, index: np.ndarray) -> FaceSplit:
         """The rows `index` int64 [M] picks, in its order (copies the images)."""
         picked = (self.images[index], self.votes[index], self.names[index], self.rows[index])
@@ -139,8 +155,8 @@ class FaceSplit(FaceRows):
     def add_to(self, digest: hashlib._Hash) -> None:
         """Name, shape, pixels and votes."""
         digest.update(f"{self.name} {self.images.shape}".encode())
-        digest.update(np.ascontiguousarray(self.images))
-        digest.update(np.ascontiguousarray(self.votes))
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.votes).data)
         self._add_affect(digest)
 
     @cached_property
@@ -151,7 +167,7 @@ class FaceSplit(FaceRows):
 
 def hash_image(data: bytes | np.ndarray) -> bytes:
     """16 bytes: hash of an image's pixels, or of its encoded bytes."""
-    return hashlib.blake2b(np.ascontiguousarray(data), digest_size=16).digest()
+    return hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16).digest()
 
 
 def joined_affect(parts: Sequence[FaceRows]) -> np.ndarray | None:
@@ -172,7 +188,7 @@ def joined_affect(parts: Sequence[FaceRows]) -> np.ndarray | None:
 class FaceSet:
     """The splits of a face set, where they came from, and what was left out and why."""
 
-    splits: dict[str, FaceRows]
+    splits: Mapping[str, FaceRows]
     source: str
     layout: str
     synthetic: bool
@@ -230,7 +246,7 @@ class FaceSet:
         split is put before their names, so that (row, name) still tells them apart."""
         parts = list(self.splits.values())
         if len(parts) == 1:
-            return replace(parts[0], name=WHOLE)
+            return parts[0].called(WHOLE)
         names = np.concatenate([part.names for part in parts])
         rows = np.concatenate([part.rows for part in parts])
         if len(np.unique(rows)) < len(rows):

@@ -22,7 +22,7 @@ from neurogaze_fast.errors import DataError
 try:
     import neurogaze_fast._io as _io
 except ImportError as import_error:
-    _io = None
+    _io = None  # type: ignore[assignment]
     _WHY_NOT = f"{import_error}; install neurogaze_fast again where there is a C++ compiler"
 
 USAGES = ("Training", "PublicTest", "PrivateTest")

@@ -56,7 +56,8 @@ def read_ferplus(path: Path) -> FaceSet:
         DataError: nothing readable, a malformed file (names the file and the row), or more damaged
             images than a few.
     """
-    path, notes = Path(path), []
+    path = Path(path)
+    notes: list[str] = []
     synthetic = (path / SYNTHETIC_MARKER).exists()
     if (path / "fer2013.csv").exists():
         splits, left_out = _read_csv_layout(path)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
+from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.listed import (
     NO_PICTURE,
@@ -109,12 +110,16 @@ def read_class_folders(
             "folders train, valid and test. A folder set is DIR/train/happiness/*.jpg and so on "
             "(or DIR/happiness/*.jpg: then the splits are drawn): point --data at DIR."
         )
-    left_out, mapping, splits = LeftOut(), {}, {}
-    for split, root in roots.items() if official else [(None, data)]:
+    left_out = LeftOut()
+    mapping: dict[str, str] = {}
+    splits: dict[str, EncodedSplit] = {}
+    # Of a single root, each image's split is drawn.
+    read: list[tuple[str | None, Path]] = [*roots.items()] if official else [(None, data)]
+    for own, root in read:
 
-        def split_of(file: str, split: str | None = split) -> str:
+        def split_of(file: str, own: str | None = own) -> str:
             name = file.split("/")[-1]
-            return split or drawn_split(subject_of(name) if subject_of else file)
+            return own or drawn_split(subject_of(name) if subject_of else file)
 
         files, excluded = _list_classes(root, naming, no_emotion)
         for file, reason in excluded:
@@ -126,7 +131,7 @@ def read_class_folders(
         mapping.update({file.split("/")[0]: emotion for file, emotion in files})
         splits.update(listed_splits(root, faces, side))
         side = next(iter(splits.values())).side
-    counts = {split: {} for split in splits} | left_out.counts()
+    counts = left_out.counts(splits)
     if not official:
         layout += f", splits drawn by {'person' if subject_of else 'image'}"
     return FaceSet(splits, str(data), layout, False, counts, official, mapping)

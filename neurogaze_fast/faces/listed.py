@@ -168,9 +168,11 @@ class LeftOut:
         if count:
             self._counts[split][reason] += count
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """As in :attr:`~neurogaze_fast.faces.faceset.FaceSet.left_out`."""
-        return {name: dict(self._counts[name]) for name in SPLITS if name in self._counts}
+    def counts(self, splits: Iterable[str]) -> dict[str, dict[str, int]]:
+        """As in :attr:`~neurogaze_fast.faces.faceset.FaceSet.left_out`, for all of `splits`, which
+        have rows, and those of which every row is left out."""
+        counted = {name: dict(self._counts[name]) for name in SPLITS if name in self._counts}
+        return {split: {} for split in splits} | counted
 
 
 class FileFinder:
@@ -189,11 +191,13 @@ class FileFinder:
         path = PurePosixPath(file)
         if path.parent == path:
             return None
-        folder: str | None = str(path.parent)
+        folder = str(path.parent)
         entries = self._entries(folder)
         if entries is None:
-            folder = self.find(folder)
-            entries = self._entries(folder) if folder is not None else None
+            spelt = self.find(folder)
+            if spelt is None:
+                return None
+            folder, entries = spelt, self._entries(spelt)
         if entries is None:
             return None
         exact = unicodedata.normalize("NFC", path.name)

@@ -27,12 +27,6 @@ _WANTED = {
     "shards": "the folder that `python -m neurogaze_fast.prepare shards` wrote",
 }
 
-_READERS = {
-    "affectnet": read_affectnet,
-    "ckplus": read_ckplus,
-    "folder": read_folder,
-}
-
 
 def load_faces(
     kind: str | None,
@@ -58,26 +52,27 @@ def load_faces(
             ArtifactError: the set cannot be read.
     """
     kind = kind or (recognised(data) if data else "demo")
-    if kind != "demo" and data is None:
-        raise ConfigError(f"--faces {kind} needs --data DIR, {_WANTED[kind]}.")
-    if neutral_frames:
-        if kind != "ckplus":
-            raise ConfigError(f"--neutral-frames is for --faces ckplus, not {kind}. Leave it out.")
-        return read_ckplus(data, side, neutral_frames=True)
+    if data is None:
+        if kind != "demo":
+            raise ConfigError(f"--faces {kind} needs --data DIR, {_WANTED[kind]}.")
+        data = demo_folder()
+    if neutral_frames and kind != "ckplus":
+        raise ConfigError(f"--neutral-frames is for --faces ckplus, not {kind}. Leave it out.")
+    if on_conflict is not None and kind != "manifest":
+        raise ConfigError(f"--on-conflict is for --faces manifest, not {kind}. Leave it out.")
     if kind == "manifest":
         return read_face_manifest(data, side, on_conflict=on_conflict)
-    if on_conflict is not None:
-        raise ConfigError(f"--on-conflict is for --faces manifest, not {kind}. Leave it out.")
+    if kind == "affectnet":
+        return read_affectnet(data, side)
+    if kind == "ckplus":
+        return read_ckplus(data, side, neutral_frames=neutral_frames)
+    if kind == "folder":
+        return read_folder(data, side)
     if kind == "shards":
         return read_shards(data)
-    if kind in _READERS:
-        return _READERS[kind](data, side)
-    if kind == "ferplus":
-        return read_ferplus(data)
-    folder = data or demo_folder()
-    if not (folder / SYNTHETIC_MARKER).exists():
-        _draw(folder)
-    return read_ferplus(folder)
+    if kind == "demo" and not (data / SYNTHETIC_MARKER).exists():
+        _draw(data)
+    return read_ferplus(data)
 
 
 def recognised(data: Path) -> str:

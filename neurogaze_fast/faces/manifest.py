@@ -104,15 +104,15 @@ def read_face_manifest(
     """
     path = _the_csv(Path(data))
     rows, mapping, official = _read_rows(path)
-    left_out, kept = LeftOut(), []
+    left_out = LeftOut()
+    kept: list[ListedFace] = []
     finder, root = FileFinder(path.parent), path.parent
     missing: list[_Row] = []
     for row in _without_repeats(rows, path, on_conflict, left_out):
-        found = row.file
-        if os.path.isabs(row.file):
-            found = row.file if os.path.exists(row.file) else None
-        else:
+        if not os.path.isabs(row.file):
             found = finder.find(row.file)
+        else:
+            found = row.file if os.path.exists(row.file) else None
         if found is None:
             missing.append(row)
             left_out.add(row.split, "image file missing")
@@ -136,7 +136,7 @@ def read_face_manifest(
     by = "the csv"
     if not official:
         by = "subject" if any(row.subject for row in rows) else "image"
-    counts = {split: {} for split in splits} | left_out.counts()
+    counts = left_out.counts(splits)
     layout = f"csv manifest, splits {'of' if official else 'drawn by'} {by}"
     return FaceSet(splits, str(data), layout, False, counts, official, mapping)
 

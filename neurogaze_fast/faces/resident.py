@@ -19,7 +19,7 @@ class Batch(NamedTuple):
 
     store: Tensor
     """uint8 [M, H, W] on the training device: the whole set, or just this batch."""
-    index: Tensor
+    places: Tensor
     """int64 [B] on the device: the batch's images in `store`."""
     rows: Tensor
     """int64 [B] on the device: the batch's rows of the training set."""
@@ -45,7 +45,8 @@ class ResidentLoader:
     @property
     def source(self) -> tuple[int, int]:
         """(H, W) of the stored images."""
-        return tuple(self.store.shape[1:3])
+        _, height, width = self.store.shape
+        return height, width
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from `start` on."""
@@ -82,7 +83,7 @@ def plain_batches(
             rows,
             seed=0,
             epoch=0,
-            source=tuple(store.shape[1:3]),
+            source=(store.shape[1], store.shape[2]),
             size=size,
             augmentation=None,
         )

@@ -170,8 +170,8 @@ class _ShardWriter:
         if self._tar and self._tar.offset + len(image.data) + len(note) > self._limit:
             self._close()
         if self._tar is None:
-            path = self._folder / f"{self._split}-{len(self.shards):06d}.tar"
-            self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+            self._path = self._folder / f"{self._split}-{len(self.shards):06d}.tar"
+            self._tar = tarfile.open(self._path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
         key = f"{len(self._places):09d}"
         self._places.append((len(self.shards), self._tar.offset + _HEADER, len(image.data)))
         self._digests.append(image.digest)
@@ -196,13 +196,12 @@ class _ShardWriter:
     def _close(self) -> None:
         if self._tar is None:
             return
-        path = Path(self._tar.name)
         self._tar.close()
         self._tar = None
-        with open(path, "rb") as file:
+        with open(self._path, "rb") as file:
             os.fsync(file.fileno())
-        size = path.stat().st_size
-        self.shards.append({"file": path.name, "bytes": size, "sha256": sha256_file(path)})
+        facts = {"bytes": self._path.stat().st_size, "sha256": sha256_file(self._path)}
+        self.shards.append({"file": self._path.name, **facts})
 
 
 def _images(split: FaceRows, side: int, progress: Progress) -> Iterator[tuple[int, _Image | str]]:

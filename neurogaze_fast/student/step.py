@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,16 +91,22 @@ class StudentStep:
     def begin_epoch(self, epoch: int, size: int, source: tuple[int, int], count: int) -> None:
         """Draw every row's augmentation of `epoch`, for stored images of `source` (H, W)."""
         rows = torch.arange(count, device=self.device)
-        drawn = {"seed": self.config.seed, "epoch": epoch, "source": source}
-        augmentation = Augmentation() if self.config.augment else None
-        params = augment_params(rows, **drawn, size=size, augmentation=augmentation)
+        draw = partial(
+            augment_params,
+            rows,
+            seed=self.config.seed,
+            epoch=epoch,
+            source=source,
+            augmentation=Augmentation() if self.config.augment else None,
+        )
+        params = draw(size=size)
         if self._params is None:
             self._params = params
         else:
             self._params.copy_(params)  # graphs hold its address
         for side in set(self._teacher.sizes) if self._teacher else ():
             # The same draws: the same view, at the size the teacher was trained with.
-            params = augment_params(rows, **drawn, size=side, augmentation=augmentation)
+            params = draw(size=side)
             self._teacher_params.setdefault(side, params).copy_(params)
         self._size = size
         self.model.train()
@@ -146,11 +153,11 @@ class StudentStep:
     def _static(self, batch: Batch) -> Batch:
         """The batch in tensors of fixed address; a resident store stays where it is."""
         if self._inputs is None:
-            resident = batch.index is batch.rows
+            resident = batch.places is batch.rows
             rows = batch.rows.clone()
             self._inputs = Batch(
                 batch.store if resident else batch.store.clone(),
-                rows if resident else batch.index.clone(),
+                rows if resident else batch.places.clone(),
                 rows,
             )
         else:
@@ -161,12 +168,13 @@ class StudentStep:
 
     def images(self, batch: Batch) -> Tensor:
         """[B, channels, S, S] channels_last: what the network sees of `batch` in this epoch."""
+        assert self._params is not None  # begin_epoch comes first
         return self._view(batch, self._params, self._size)
 
     def _view(self, batch: Batch, params: Tensor, size: int) -> Tensor:
         return augment(
             batch.store,
-            batch.index,
+            batch.places,
             params[batch.rows],
             size=size,
             channels=self.model.channels,
@@ -195,7 +203,7 @@ class StudentStep:
         judged = values[0] if self.scaler.is_enabled() else norm
         bad = self.guard.after_backward(values[0], judged, self.step)
         if not self.scaler.is_enabled():
-            self.optimizer.found_inf, self.optimizer.grad_scale = bad, None
+            self.optimizer.skip_if(bad)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.encoded import EncodedSplit
-from neurogaze_fast.faces.faceset import FaceSplit
+from neurogaze_fast.faces.faceset import FaceRows
 from neurogaze_fast.faces.labels import class_weights, crowd_logits, hard_labels, renormalised
 from neurogaze_fast.prototypes.grid import target_cells
 from neurogaze_fast.student.config import VOTES, TrainConfig
@@ -34,7 +34,7 @@ class TrainingRows:
 
 
 def training_rows(
-    split: FaceSplit | EncodedSplit,
+    split: FaceRows,
     config: TrainConfig,
     emotion_cells: np.ndarray | None,
     device: torch.device,
@@ -54,8 +54,7 @@ def training_rows(
             f"Only {len(index)} of the {len(split)} training images has an emotion label under the "
             f"{config.labels!r} rule. Check the votes, or choose another --labels."
         )
-    encoded = isinstance(split, EncodedSplit)
-    images = split.subset(index) if encoded else split.images[index]
+    images = split.subset(index) if isinstance(split, EncodedSplit) else split.images[index]
     votes = split.votes[index]
     labels = hard_labels(votes)
     teacher = None
@@ -63,21 +62,24 @@ def training_rows(
         teacher = crowd_logits(votes)  # a run that looks at the student's view gives its own later
         if config.kd_teacher != (VOTES,) and config.kd_view == "plain":
             # A damaged image is black here; whatever the loader shows instead has its own answer.
-            pixels = images.decoded[0] if encoded else images
+            pixels = images.decoded[0] if isinstance(images, EncodedSplit) else images
             teacher = KdTeacher.load(config.kd_teacher, device).logits_of_set(pixels, device)
     cells = None
     if emotion_cells is not None:
         cells = target_cells(renormalised(votes), emotion_cells)
 
-    def on_device(array: np.ndarray | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(array).to(device)
+    def on_device(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
 
     return TrainingRows(
         images=images,
         names=split.names[index],
         source_rows=split.rows[index],
         targets=Targets(
-            on_device(labels), on_device(targets), on_device(teacher), on_device(cells)
+            on_device(labels),
+            on_device(targets),
+            None if teacher is None else on_device(teacher),
+            None if cells is None else on_device(cells),
         ),
         class_weights=on_device(class_weights(labels, config.class_weights)),
     )

@@ -32,7 +32,7 @@ class NonFiniteGuard:
         """Remember the buffers."""
         torch._foreach_copy_(self._copies, self._buffers)
 
-    def after_backward(self, loss: Tensor, gradient_norm: Tensor, step: int) -> Tensor:
+    def after_backward(self, loss: Tensor, gradient_norm: Tensor, step: int | Tensor) -> Tensor:
         """Restore the buffers if the batch was bad; return ``found_inf`` (float32, 0 or 1)."""
         bad = ~(torch.isfinite(loss.detach()) & torch.isfinite(gradient_norm))
         for buffer, copy in zip(self._buffers, self._copies, strict=True):

@@ -227,3 +227,5 @@ def test_what_is_no_ckplus_is_refused_and_data_is_needed(tmp_path):
 def test_neutral_frames_are_for_ckplus_alone(tmp_path):
     with pytest.raises(ConfigError, match="--neutral-frames is for --faces ckplus, not manifest"):
         load_faces("manifest", tmp_path, neutral_frames=True)
+    with pytest.raises(ConfigError, match="--on-conflict is for --faces manifest, not ckplus"):
+        load_faces("ckplus", tmp_path, neutral_frames=True, on_conflict="drop")
