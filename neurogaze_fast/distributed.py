@@ -101,7 +101,7 @@ class World:
         # Equal statistics need no sending; torch renamed the option that says so.
         known = inspect.signature(DistributedDataParallel).parameters
         new = "forward_sync_buffers"
-        unsent = {new if new in known else "broadcast_buffers": False}
+        unsent: dict[str, Any] = {new if new in known else "broadcast_buffers": False}
         return DistributedDataParallel(network, device_ids=ids, **unsent)
 
     def mean(self, values: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class World:
             values = values / self.size
         return values
 
-    def sums(self, *values: Tensor) -> tuple[Tensor, ...]:
+    def sums(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiable sums over the processes (the `reduce` of proto_geo_loss)."""
-        return tuple(_Sum.apply(value) for value in values)
+        return _Sum.apply(first), _Sum.apply(second)
 
     def any(self, *flags: bool, device: torch.device) -> list[bool]:
         """Whether each flag is set in some process."""
@@ -127,7 +127,7 @@ class World:
         """The first process's `value`, in all of them."""
         if self.size == 1:
             return value
-        box = [value if self.first else None]
+        box: list[Any] = [value if self.first else None]
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
@@ -136,7 +136,8 @@ class World:
         if self.size == 1:
             return action()
         if not self.first:
-            result, failed = self.broadcast(None)
+            sent: tuple[Any, int | None] = (None, None)
+            result, failed = self.broadcast(sent)
             if failed is not None:
                 raise SystemExit(failed)  # the first process says why
             return result
@@ -151,9 +152,12 @@ class World:
         """Run `action` in each machine's first process, then in the others (it fills a cache)."""
         if self.size == 1:
             return action()
-        result = action() if self.local_rank == 0 else None
+        if self.local_rank:
+            dist.barrier()
+            return action()
+        result = action()
         dist.barrier()
-        return action() if self.local_rank else result
+        return result
 
     def blame(self, error: RuntimeError) -> NeurogazeError | None:
         """A readable error where `error` says that another process is gone, else None."""
@@ -203,9 +207,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         result, mean, variance, count = _SharedBatchNorm.apply(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            assert self.momentum is not None  # torch's cumulative average, which no network has
+            self.get_buffer("num_batches_tracked").add_(1)
+            self.get_buffer("running_mean").lerp_(mean, self.momentum)
+            unbiased = variance * (count / (count - 1))
+            self.get_buffer("running_var").lerp_(unbiased, self.momentum)
         return result
 
 

@@ -33,7 +33,7 @@ def stop_on_signal() -> Iterator[threading.Event]:
             first = time.monotonic()
             stop.set()
         elif time.monotonic() - first > ECHO_S:
-            signal.signal(number, previous[number])
+            signal.signal(number, previous[signal.Signals(number)])
             signal.raise_signal(number)
 
     try:

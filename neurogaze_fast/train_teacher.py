@@ -7,8 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurogaze_fast.errors import ConfigError, run_command
-from neurogaze_fast.teacher.config import TrainTeacherConfig, teacher_config_from_json
+from neurogaze_fast.errors import run_command
+from neurogaze_fast.teacher.config import (
+    TrainTeacherConfig,
+    maps_folder,
+    teacher_config_from_json,
+)
 from neurogaze_fast.training.resume import refuse_changes
 
 if TYPE_CHECKING:
@@ -32,16 +36,13 @@ def parse(argv: Sequence[str] | None = None) -> TrainTeacherConfig:
         ConfigError: no maps, or an option that cannot change on resuming.
     """
     config = _cli(argv, TrainTeacherConfig())
-    if config.resume is None:
-        if config.maps is None:
-            raise ConfigError(
-                "Name the folder of maps to train on: python -m neurogaze_fast.train_teacher "
-                "MAPS. Maps are made by: python -m neurogaze_fast.prepare eeg."
-            )
+    resumed = config.resume
+    if resumed is None:
+        maps_folder(config)
         return config
-    base = teacher_config_from_json(config.resume / "config.json")
+    base = teacher_config_from_json(resumed / "config.json")
     config = _cli(argv, base)
-    refuse_changes(config, base, ON_RESUME, config.resume)
+    refuse_changes(config, base, ON_RESUME, resumed)
     return config
 
 
@@ -56,9 +57,10 @@ def train_teacher(config: TrainTeacherConfig) -> Path:
 
     console = Console()
     # Found again from whatever folder the run is continued in.
-    config = replace(config, maps=Path(config.maps).resolve())
+    source = maps_folder(config)
+    config = replace(config, maps=source)
     with console.status("Reading the maps"):
-        maps = MapSet.load(config.maps)
+        maps = MapSet.load(source)
     folder = teacher_folder(config)
     run = TeacherRun(config, maps, folder, console)
     with sole_writer(folder, console.print):

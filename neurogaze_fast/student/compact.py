@@ -15,7 +15,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from neurogaze_fast.student.folding import fold, normalisation_as_affine
+from neurogaze_fast.student.folding import fold, normalisation_as_affine, with_weights
 from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
 SHAPES = {
@@ -55,12 +55,9 @@ class FoldingBlock(nn.Module):
         if self.keeps_shape:
             kernel[:, :, 1, 1] += torch.eye(kernel.shape[0], dtype=torch.float64)
         outer, moved = normalisation_as_affine(self.bn)
-        folded = nn.Conv2d(
-            self.conv3.in_channels, self.conv3.out_channels, 3, self.conv3.stride, 1
-        ).requires_grad_(False)
-        folded.weight.copy_(kernel * outer[:, None, None, None])
-        folded.bias.copy_(shift * outer + moved)
-        self.folded = folded
+        self.folded = with_weights(
+            self.conv3, kernel * outer[:, None, None, None], shift * outer + moved
+        )
         del self.conv3, self.bn3, self.conv1, self.bn
 
 
@@ -79,8 +76,8 @@ class CompactNet(nn.Module):
         self.architecture, self.channels = architecture, channels
         stages = SHAPES[architecture]
         width = stages[0][0]
-        self.conv1 = SmallMapConv2d(channels, width, 3, 2, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.conv1: nn.Conv2d = SmallMapConv2d(channels, width, 3, 2, 1, bias=False)
+        self.bn1: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         blocks: list[nn.Module] = []
         for stage, (planes, depth) in enumerate(stages):
@@ -106,8 +103,10 @@ class CompactNet(nn.Module):
     def folded(self) -> CompactNet:
         """A copy for inference, every block one 3x3 convolution: equal up to rounding."""
         model = copy.deepcopy(self).float().cpu().eval().requires_grad_(False)
+        assert isinstance(model.bn1, nn.BatchNorm2d)  # an Identity where it is folded already
         model.conv1 = fold(model.conv1, model.bn1)
         model.bn1 = nn.Identity()
         for block in model.blocks:
-            block.fold()
+            if isinstance(block, FoldingBlock):
+                block.fold()
         return model

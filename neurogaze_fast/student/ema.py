@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class ExponentialMovingAverage:
@@ -18,8 +19,8 @@ class ExponentialMovingAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(model).requires_grad_(False).eval()
         self._decay = decay
-        pairs = zip(self.module.state_dict().values(), model.state_dict().values(), strict=True)
-        pairs = list(pairs)
+        own_values, values = self.module.state_dict().values(), model.state_dict().values()
+        pairs = list(zip(own_values, values, strict=True))
         self._averaged = [(own, other) for own, other in pairs if own.is_floating_point()]
         self._copied = [(own, other) for own, other in pairs if not own.is_floating_point()]
         device = next(model.parameters()).device
@@ -37,11 +38,11 @@ class ExponentialMovingAverage:
             mine.copy_(other)
         self._updates += 1
 
-    def state_dict(self) -> dict[str, Tensor | dict[str, Tensor]]:
+    def state_dict(self) -> dict[str, Any]:
         """The averaged weights and how many updates made them."""
         return {"module": self.module.state_dict(), "updates": self._updates.clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor | dict[str, Tensor]]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self.module.load_state_dict(state["module"])
         self._updates.copy_(state["updates"])

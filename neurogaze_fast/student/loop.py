@@ -62,7 +62,7 @@ class Trainer:
     ) -> None:
         """`validate` scores a model on valid at a size; `on_epoch` gets each epoch's entry."""
         self.config, self.rows, self.device, self.world = config, rows, device, world
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         self._folder, self._validate, self._console = folder, validate, console
         self._on_epoch = on_epoch
         world.share_batch(config.batch_size)

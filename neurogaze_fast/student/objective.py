@@ -65,10 +65,10 @@ class Targets:
     def rows(self, index: Tensor) -> Targets:
         """The rows `index` int64 [B]."""
         return Targets(
-            *(
-                None if value is None else value[index]
-                for value in (self.labels, self.targets, self.teacher_logits, self.cells)
-            )
+            self.labels[index],
+            self.targets[index],
+            None if self.teacher_logits is None else self.teacher_logits[index],
+            None if self.cells is None else self.cells[index],
         )
 
 
@@ -80,6 +80,9 @@ class Objective(nn.Module):
     A bias-free linear projector comes before Proto-KD and D-Geo when the student's width differs
     from the bank's; it is trained with the student and dropped afterwards.
     """
+
+    class_weights: Tensor
+    prototypes: Tensor | None
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class Objective(nn.Module):
         total = ce + w.kd * kd
         proto = cap = margin = torch.zeros_like(ce)
         if self.prototypes is not None:
+            assert batch.cells is not None
             projected = features if self.projector is None else self.projector(features)
             proto, cap, margin = proto_geo_loss(
                 projected,

@@ -80,11 +80,15 @@ class ResNet(nn.Module):
         num_classes: int = 8,
     ) -> None:
         super().__init__()
+        self.layer1: nn.Sequential
+        self.layer2: nn.Sequential
+        self.layer3: nn.Sequential
+        self.layer4: nn.Sequential
         block, depths = DEPTHS[architecture]
         self.architecture, self.stem, self.channels = architecture, stem, channels
         if stem == "imagenet":
             self.conv1 = _conv(channels, 64, 7, 2)
-            self.maxpool = nn.MaxPool2d(3, 2, 1)
+            self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
         else:
             self.conv1 = _conv(channels, 64, 3, 2)
             self.maxpool = nn.Identity()
@@ -100,7 +104,7 @@ class ResNet(nn.Module):
                 width = planes * block.expansion
             setattr(self, f"layer{number}", nn.Sequential(*blocks))
         self.width = width
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width, num_classes)
         self._initialise()
 

@@ -121,6 +121,7 @@ class TrainingRun:
         with SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1) as self._writer:
             history = self.trainer.fit()
         state = self.trainer.best_state()
+        assert state is not None  # the last epoch is at full size
         selected = {**state["best"], "on": "valid"}
         lost = self.trainer.lost
         if lost is not None and lost["value"] > selected["value"]:
@@ -223,7 +224,10 @@ def run_folder(config: TrainConfig, faces: FaceSet) -> Path:
         return config.resume
     if config.out is not None:
         return config.out
-    kind = "demo" if faces.synthetic else config.faces or recognised(config.data)
+    if faces.synthetic or config.data is None:
+        kind = "demo"
+    else:
+        kind = config.faces or recognised(config.data)
     return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{config.variant}"
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from neurogaze_fast.config import MachineConfig, require
+from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.training.resume import config_from_json
 
 
@@ -81,3 +82,17 @@ def teacher_config_from_json(path: Path) -> TrainTeacherConfig:
         ConfigError: unreadable, edited, or of another version.
     """
     return config_from_json(TrainTeacherConfig, path, ("maps", "out", "resume"))
+
+
+def maps_folder(config: TrainTeacherConfig) -> Path:
+    """The folder of maps to train on, from the root of the file system.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if config.maps is None:
+        raise ConfigError(
+            "Name the folder of maps to train on: python -m neurogaze_fast.train_teacher "
+            "MAPS. Maps are made by: python -m neurogaze_fast.prepare eeg."
+        )
+    return Path(config.maps).resolve()

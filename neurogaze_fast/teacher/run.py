@@ -20,7 +20,7 @@ from neurogaze_fast.device import pick_device, prepare_torch
 from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import CheckpointError, ConfigError, NonFiniteError, OutputExistsError
 from neurogaze_fast.teacher.baselines import mean_prediction, ridge_prediction
-from neurogaze_fast.teacher.config import TrainTeacherConfig
+from neurogaze_fast.teacher.config import TrainTeacherConfig, maps_folder
 from neurogaze_fast.teacher.model import TEACHER_FILE, TeacherNet, embed, save_teacher
 from neurogaze_fast.teacher.plots import plot_scores, plot_teacher_curves
 from neurogaze_fast.teacher.scores import DRAWS, INTERVAL, TARGETS, bootstrap, scores, trial_means
@@ -66,9 +66,9 @@ class TeacherRun:
         self.rows = rows_for(maps, self.train_names, self.valid_names)
         self.folds = subject_folds(names, config.folds, config.seed) if config.folds else []
         support = sorted(set(maps.subjects) - set(names))
-        self.metadata = {
+        self.metadata: dict[str, Any] = {
             "maps": {
-                "path": str(Path(config.maps).resolve()),
+                "path": str(maps_folder(config)),
                 "sha256": maps.sha256,
                 "windows": len(maps),
                 "size": list(maps.maps.shape[2:]),
@@ -200,7 +200,11 @@ class TeacherRun:
             trainer = self._trainer(f"fold-{number}", rows, stop)
             trainer.fit()
             predictions, alpha = self._predictions(trainer.model, rows)
-            entry = {"subjects": list(held), "windows": len(rows.held), "ridge_alpha": alpha}
+            entry: dict[str, Any] = {
+                "subjects": list(held),
+                "windows": len(rows.held),
+                "ridge_alpha": alpha,
+            }
             for level in ("window", "trial"):
                 entry[level] = {}
                 for name, value in predictions.items():

@@ -143,7 +143,7 @@ class TeacherTrainer:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip)
         bad = self.guard.after_backward(loss, norm, self.step)
-        self.optimizer.found_inf, self.optimizer.grad_scale = bad, None
+        self.optimizer.skip_if(bad)
         self.optimizer.step()
         values = torch.stack([loss, mse, discordance, agreement]).detach().double()
         self.totals += torch.where(bad > 0, 0.0, values)

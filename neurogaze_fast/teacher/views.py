@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ def view(maps: Tensor, mask: Tensor, how: Augmentation, generator: torch.Generat
         generator: on the device of `maps`; its draws decide the view.
     """
     count, bands, height, width = maps.shape
-    options = {"generator": generator, "device": maps.device}
+    options: dict[str, Any] = {"generator": generator, "device": maps.device}
     draws = torch.rand(count, 2, **options) * 2 - 1
     kept = torch.rand(count, bands, 1, 1, **options) >= how.band_dropout
     if how.shift > 0:

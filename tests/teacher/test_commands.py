@@ -112,6 +112,8 @@ def test_options_out_of_range_are_refused(options, message):
 
 def test_maps_are_needed(capsys):
     assert "Name the folder of maps" in refused(capsys, teacher_command.main, [])
+    with pytest.raises(ConfigError, match="Name the folder of maps"):  # called from a program
+        teacher_command.train_teacher(TrainTeacherConfig())
 
 
 # --- train_teacher --------------------------------------------------------------------------------
