@@ -28,7 +28,10 @@ def parse(argv: Sequence[str] | None = None) -> EvaluateConfig:
 
 def run(config: EvaluateConfig) -> dict[str, object] | None:
     """Do what the options say: --verify, or score."""
-    return verify(config) if config.verify else evaluate(config)
+    if config.verify:
+        verify(config)
+        return None
+    return evaluate(config)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, object]:

@@ -34,7 +34,7 @@ class Runner:
         self.failed: dict[str, str] = {}
         """Name of a run -> the last line of its log."""
 
-    def run(self, runs: list[PlannedRun], on_done: Callable[[PlannedRun], None]) -> None:
+    def run(self, runs: list[PlannedRun], on_done: Callable[[PlannedRun], object]) -> None:
         """Run everything that is not done yet; `on_done` is called after each success.
 
         A run that fails is recorded in `failed` and the others go on, unless three fail in a row.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from operator import methodcaller
 from typing import Any
 
 from neurogaze_fast.ablation.arms import ARMS, comparisons
@@ -34,7 +35,7 @@ def summarise(results: list[RunResult], missing: dict[str, str]) -> dict[str, An
     for arm, against in comparisons(names):
         row: dict[str, Any] = {"arm": arm, "against": against}
         for score in SUMMARY:
-            estimate = paired(results, arm, against, lambda r, score=score: r.score(score))
+            estimate = paired(results, arm, against, methodcaller("score", score))
             row[score] = None if estimate is None else _json(estimate)
         if row["macro_f1"] is not None:
             differences.append(row)
@@ -72,7 +73,7 @@ def _arm(results: list[RunResult], arm: str) -> dict[str, Any]:
     runs = [r for r in results if r.arm == arm]
     fresh = [r.metrics["valid"]["without_duplicates"] for r in runs]
     recalls = [r.metrics["valid"]["8way"]["recall"] for r in runs]
-    scores = {name: over_seeds(runs, arm, lambda r, name=name: r.score(name)) for name in SUMMARY}
+    scores = {name: over_seeds(runs, arm, methodcaller("score", name)) for name in SUMMARY}
     return {
         "says": ARMS[arm].says,
         "seeds": [r.seed for r in runs],

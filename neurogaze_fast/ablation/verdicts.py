@@ -76,14 +76,14 @@ def _late(results: list[RunResult]) -> Verdict:
         if over_seeds(results, control, _final) is not None or ARMS[control].first:
             difference = paired(results, "b3", control, _final)
             because.append(sentence("b3", control, difference, "macro-F1"))
-    control = paired(results, "b3", "random", _final)
+    random = paired(results, "b3", "random", _final)
     word = _word(both)
-    if control is not None and control.n > 1:
+    if random is not None and random.n > 1:
         word += {
             1: " The bank does better than random prototypes.",
             0: " The bank cannot be told from random prototypes.",
             -1: " Random prototypes do better than the bank.",
-        }[control.direction]
+        }[random.direction]
     return Verdict(claim, word, because)
 
 

@@ -72,7 +72,7 @@ def write_bdf(
     records = samples // sfreq
     low, high = zip(*(channel.physical for channel in channels), strict=True)
     # Fixed fields, so that the same samples give the same bytes.
-    fixed = [("", 80), (recording, 80), ("01.01.00", 8), ("00.00.00", 8)]
+    fixed: list[tuple[object, int]] = [("", 80), (recording, 80), ("01.01.00", 8), ("00.00.00", 8)]
     fixed += [(256 * (count + 1), 8), ("24BIT", 44), (records, 8), (1, 8), (count, 4)]
     columns: list[tuple[list[object], int]] = [
         ([channel.name for channel in channels], 16),
@@ -92,4 +92,4 @@ def write_bdf(
     bytes4 = np.ascontiguousarray(blocks, "<i4").view(np.uint8).reshape(-1, 4)
     with open(path, "wb") as file:
         file.write(MAGIC + text.encode("ascii"))
-        file.write(np.ascontiguousarray(bytes4[:, :3]))
+        file.write(np.ascontiguousarray(bytes4[:, :3]).data)

@@ -172,7 +172,7 @@ def _nothing_left(counts: Counts) -> str:
 
 def _without_lone_windows(parts: list[Part], counts: Counts) -> list[Part]:
     """Parts of subjects with at least two windows: one alone has no spread to be scaled by."""
-    windows = Counter()
+    windows: Counter[str] = Counter()
     for part in parts:
         windows[part.trial.subject] += len(part.start)
     for part in parts:

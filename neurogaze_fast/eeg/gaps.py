@@ -75,8 +75,13 @@ def touched(start: np.ndarray, seconds: float, gaps: Iterable[Gap], sfreq: float
     slack = 0.5 / sfreq
     for gap in gaps:
         hit = (gap.start < start + seconds - slack) & (gap.end > start + slack)
-        reasons[hit & np.equal(reasons, None)] = gap.reason
+        reasons[hit & none_yet(reasons)] = gap.reason
     return reasons
+
+
+def none_yet(reasons: np.ndarray) -> np.ndarray:
+    """bool [N]: which of the object [N] `reasons` are None."""
+    return np.equal(reasons, np.array(None, object))
 
 
 def samples_of(

@@ -237,9 +237,10 @@ class MapSet:
             first += shard["windows"]
         if not columns:
             columns = _no_rows(index)
+        words = {name: tuple(index[name]) for name in ("subjects", "names", "bands")}
+        fields: dict[str, Any] = {**columns, **words}
         return cls(
-            **columns,
-            **{name: tuple(index[name]) for name in ("subjects", "names", "bands")},
+            **fields,
             provenance=index["provenance"],
             sha256=sha256_bytes(data),
         )

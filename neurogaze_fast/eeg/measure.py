@@ -12,7 +12,7 @@ import torch
 from neurogaze_fast.eeg.bad_channels import finish
 from neurogaze_fast.eeg.band_power import BANDS, features, welch_power
 from neurogaze_fast.eeg.config import PrepareEegConfig
-from neurogaze_fast.eeg.gaps import DROPOUT, Gap, touched
+from neurogaze_fast.eeg.gaps import DROPOUT, Gap, none_yet, touched
 from neurogaze_fast.eeg.maps import FLAGS
 from neurogaze_fast.eeg.preprocess import Cleaned, CleanOptions, clean
 from neurogaze_fast.eeg.recording import LeftOut, Trial
@@ -101,17 +101,17 @@ def _windows(
     lost = np.zeros((len(start), len(cleaned.ch_names)), bool)
     for gap in gaps:
         if gap.ch_names is not None:
-            hit = np.not_equal(touched(start, config.window, [gap], cleaned.sfreq), None)
+            hit = ~none_yet(touched(start, config.window, [gap], cleaned.sfreq))
             lost |= hit[:, None] & np.isin(cleaned.ch_names, gap.ch_names)
     lost &= ~cleaned.interpolated
     too_many = (lost | cleaned.interpolated).sum(axis=1) > cleaned.most_bad
-    reasons[too_many & np.equal(reasons, None)] = DROPOUT
+    reasons[too_many & none_yet(reasons)] = DROPOUT
     lost[too_many] = False
     windows = _without(windows, lost, cleaned)
     restless = (peak_to_peak(windows) > config.reject).any(axis=1)
     limit = f"a channel swings by more than {config.reject:g} microvolts"
-    reasons[restless & np.equal(reasons, None)] = limit
-    kept = np.equal(reasons, None)
+    reasons[restless & none_yet(reasons)] = limit
+    kept = none_yet(reasons)
     return _Windows(windows[kept], start[kept], lost[kept], reasons)
 
 

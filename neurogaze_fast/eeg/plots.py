@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,9 +20,10 @@ from neurogaze_fast.eeg.montage import HEAD_RADIUS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 _DPI = 130
-_SITE = {"color": "black", "s": 6, "linewidths": 0}
+_SITE: dict[str, Any] = {"color": "black", "s": 6, "linewidths": 0}
 
 
 def plot_band_maps(maps: MapSet, path: Path) -> None:
@@ -98,7 +99,7 @@ def _head(
     operator: TopomapOperator,
     limits: tuple[float | None, float | None],
     colours: str,
-) -> object:
+) -> AxesImage:
     """One map inside its circle, with nose, ears and sites; returns the image for a colour bar."""
     half = HEAD_RADIUS * max(1.0, np.hypot(*operator.positions.T).max() * 1.01 / HEAD_RADIUS)
     circle = Circle((0, 0), half, transform=axis.transData)
@@ -118,7 +119,7 @@ def _head(
         interpolation="bilinear",
     )
     drawn.set_clip_path(circle)
-    line = {"color": "black", "linewidth": 1, "clip_on": False}
+    line: dict[str, Any] = {"color": "black", "linewidth": 1, "clip_on": False}
     axis.add_patch(Circle((0, 0), half, fill=False, edgecolor="black", linewidth=1, clip_on=False))
     axis.plot(np.array([-0.12, 0, 0.12]) * half, np.array([0.99, 1.13, 0.99]) * half, **line)
     for side in (-1, 1):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.recording import LeftOut, Trial
@@ -51,7 +52,7 @@ def write_demo(config: PrepareEegConfig) -> PrepareEegConfig:
 
     folder = config.out / "demo"
     dreamer, mahnob = folder / "DREAMER.mat", folder / "MAHNOB"
-    common = {
+    common: dict[str, Any] = {
         "seconds": config.demo_seconds,
         "strength": config.demo_strength,
         "seed": config.demo_seed,

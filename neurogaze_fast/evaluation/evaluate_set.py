@@ -142,8 +142,10 @@ def _foreign_scaling(run: RunRecord) -> Scaling:
 
 def _recorded(run: RunRecord) -> Temperatures | None:
     """The temperatures the run fitted; None where it is of a version that had not both."""
-    found = [run.metrics.get(name) for name in ("temperature", "vote_temperature")]
-    return None if None in found else Temperatures(*map(float, found))
+    faces, votes = (run.metrics.get(name) for name in ("temperature", "vote_temperature"))
+    if faces is None or votes is None:
+        return None
+    return Temperatures(float(faces), float(votes))
 
 
 def _free(folder: Path, run: RunRecord) -> None:

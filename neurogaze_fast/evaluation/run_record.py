@@ -85,14 +85,12 @@ def find_faces(
             kind = None  # read what is there; never draw into it
         elif run.metadata["data"]["synthetic"] and not data.exists():
             kind, data = "demo", None  # drawn again: the cache was emptied meanwhile
-    elif data is not None:
-        kind = kind or recognised(data)
-    if on_conflict is None and (kind or recognised(data)) == "manifest":
+    kind = kind or ("demo" if data is None else recognised(data))
+    if on_conflict is None and kind == "manifest":
         on_conflict = _recorded(run.folder, "on_conflict")
     faces = load_faces(
         kind, data, side=side, neutral_frames=neutral_frames, on_conflict=on_conflict
     )
-    kind = kind or recognised(data)
     return "demo" if kind == "ferplus" and faces.synthetic else kind, faces
 
 

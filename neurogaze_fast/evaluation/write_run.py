@@ -73,7 +73,7 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     plot_curves(history, folder / "curves.png", best=metadata["selected"]["epoch"])
     if run.bank is not None:
         bank = run.bank
-        plot_bank(bank.centres, bank.counts, bank.filled_from.any(1), folder / "bank.png")
+        plot_bank(bank.centres, bank.counts, bank.filled, folder / "bank.png")
     _write_duplicates(run)
     write_report(
         folder,

@@ -42,6 +42,11 @@ class PrototypeBank:
     sha256: str = ""
     """Hash of the file it was loaded from, or saved to; empty before."""
 
+    @property
+    def filled(self) -> np.ndarray:
+        """bool [K]: the empty cells that were filled from others."""
+        return np.asarray(self.filled_from.any(1))
+
     def __post_init__(self) -> None:
         cells = len(self.prototypes) if self.prototypes.ndim else 0
         expected = {"prototypes": np.float32, "counts": np.int64, "subjects": np.int64}

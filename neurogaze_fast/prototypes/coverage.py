@@ -30,10 +30,11 @@ def coverage_lines(bank: PrototypeBank, maps: MapSet, rows: np.ndarray, *, by: s
             chosen = rows[source == name]
             seen = np.unique(maps.valence[chosen]), np.unique(maps.arousal[chosen])
             levels = RATING_LEVELS.get(str(name))
-            can |= reachable(*((levels, levels) if levels is not None else seen), bank.grid)
-    filled = bank.filled_from.any(1)
+            valence, arousal = (levels, levels) if levels is not None else seen
+            can |= reachable(valence, arousal, bank.grid)
+    filled = bank.filled
     cosine = bank.prototypes.astype(np.float64) @ bank.prototypes.T
-    apart = cosine[~filled][:, ~filled][np.triu_indices(np.count_nonzero(~filled), 1)]
+    apart = cosine[~filled][:, ~filled][np.triu_indices(int(np.count_nonzero(~filled)), 1)]
     alike = f"; mean cosine between them {apart.mean():.2f}" if len(apart) else ""
     kind = "[yellow]made from synthetic recordings[/]\n" if bank.synthetic else ""
     return (

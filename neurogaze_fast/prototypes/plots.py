@@ -34,7 +34,7 @@ def plot_coverage(bank: PrototypeBank, path: Path, title: str = "") -> None:
     """
     figure = Figure(figsize=(13, 6.4), layout="constrained")
     heat, discs = figure.subplots(1, 2)
-    grid, filled = bank.grid, bank.filled_from.any(1)
+    grid, filled = bank.grid, bank.filled
     half = 1 / grid
     counts = bank.counts.reshape(grid, grid)
     image = heat.imshow(counts, origin="lower", extent=(-1, 1, -1, 1), cmap="Blues", vmin=0,
