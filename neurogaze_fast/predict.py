@@ -101,7 +101,9 @@ def predict(
     with stop_on_signal() as stop, ResultFiles(csv, json, about) as results:
         try:
             if camera is None:
-                work = FilePredictor(analyser, results, out, summary, every=config.every, stop=stop)
+                work = FilePredictor(
+                    analyser, results, out or DEFAULT_OUT, summary, every=config.every, stop=stop
+                )
                 with show_progress(console) as progress:
                     work.run(inputs, progress)
             else:

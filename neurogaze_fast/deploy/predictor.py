@@ -57,11 +57,16 @@ class Predictor:
         Raises:
             DataError: an image that is none, or a file that cannot be read; it says which.
         """
-        single = isinstance(images, (str, PathLike)) or (
-            isinstance(images, np.ndarray) and images.ndim < 4
-        )
+        single = False
+        faces: list[Image]
         try:
-            faces = [images] if single else list(images)
+            if isinstance(images, (str, PathLike)):
+                single, faces = True, [images]
+            elif isinstance(images, np.ndarray):
+                single = images.ndim < 4
+                faces = [images] if single else list(images)
+            else:
+                faces = list(images)
         except TypeError as cause:
             raise DataError(
                 f"A face must be a uint8 array [H, W] or [H, W, 3] in RGB order, or the name of a "

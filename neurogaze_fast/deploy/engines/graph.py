@@ -37,6 +37,9 @@ class FaceGraph(nn.Module):
     read-out ``expected``. Only the student computes in `dtype`; the rest is float32.
     """
 
+    luma: Tensor
+    affect: Tensor
+
     def __init__(
         self,
         model: Student,
@@ -93,7 +96,10 @@ def folded(model: Student) -> Student:
         else:
             pairs = [(f"conv{i}", f"bn{i}") for i in range(1, 4) if f"bn{i}" in children]
         for convolution, norm in pairs:
-            setattr(holder, convolution, fold(children[convolution], children[norm]))
+            layer, statistics = children[convolution], children[norm]
+            assert isinstance(layer, nn.Conv2d)
+            assert isinstance(statistics, nn.BatchNorm2d)
+            setattr(holder, convolution, fold(layer, statistics))
             setattr(holder, norm, nn.Identity())
     return model
 
@@ -132,6 +138,7 @@ def build_onnx(graph: FaceGraph, precision: str, metadata: dict[str, Any]) -> on
             external_data=False,
             verbose=False,
         )
+    assert program is not None  # as it is with dynamo
     model = program.model_proto
     model.opset_import[0].version = OPSETS[precision]
     tidy(model)

@@ -247,7 +247,7 @@ def _driver() -> str:
     try:
         return Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
     except OSError:
-        return f"CUDA {torch._C._cuda_getDriverVersion()}"
+        return f"CUDA {torch._C._cuda_getDriverVersion()}"  # type: ignore[attr-defined]
 
 
 def _logger(module: Any) -> Any:

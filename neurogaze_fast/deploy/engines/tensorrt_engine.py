@@ -145,7 +145,8 @@ class TensorRTEngine(Engine):
         with torch.cuda.stream(self._stream):
             lane.graph.replay()
         self._stream.synchronize()
-        return tuple(lane.answers[name][:count].numpy().copy() for name in OUTPUTS)
+        logits, affect = (lane.answers[name][:count].numpy().copy() for name in OUTPUTS)
+        return logits, affect
 
     def _free(self) -> None:
         self._stream.synchronize()

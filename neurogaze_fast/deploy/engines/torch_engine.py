@@ -61,7 +61,7 @@ class TorchEngine(Engine):
             temperature=temperature.get("temperature", 1.0),
         )  # fmt: skip
         try:
-            self._graph = graph.to(device=where, memory_format=torch.channels_last).eval()
+            self._graph = graph.to(where).to(memory_format=torch.channels_last).eval()
         except RuntimeError as cause:
             text = " ".join(str(cause).split())[:300]
             raise EngineError(

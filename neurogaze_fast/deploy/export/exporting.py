@@ -60,10 +60,10 @@ def export(config: ExportConfig) -> Exported:
     """
     precision = config.precision or _default_precision(config.engine)
     done = _export(config, precision)
-    failed = done.report is not None and not done.report["passed"]
-    if config.precision is not None or precision == "fp32" or not failed:
+    report = done.report
+    if config.precision is not None or precision == "fp32" or report is None or report["passed"]:
         return done
-    why = "; ".join(done.report["reasons"])
+    why = "; ".join(report["reasons"])
     remark = f"{precision} was tried first and is not used: {why} ({done.report_file})."
     exact = _export(config, "fp32")
     return replace(exact, remarks=[remark, *exact.remarks])
@@ -226,7 +226,7 @@ class Graphs:
         split = "train" if "train" in self.faces.splits else "all"
         chosen = take_faces(self.faces, split, self.config.calibration_faces, self.side)
         images = whole_batches(chosen.images)
-        digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
         metadata = {"n": len(images), "split": split, "pixels_sha256": digest}
         return images, {**metadata, "synthetic": chosen.synthetic}
 

@@ -208,8 +208,8 @@ def refuse_overwriting(
     real = os.path.realpath  # unlike Path's, no error for links in a circle
     sources = {real(path) for path in (*(i.path for i in inputs), *([model] if model else ()))}
     written = set()
-    for item in inputs if out is not None else ():
-        copy = out / item.name
+    for item, folder in ((item, out) for item in inputs if out is not None):
+        copy = folder / item.name
         if real(copy) in sources:
             raise ConfigError(
                 f"The annotated copy of {item.path} would replace {copy}, which is one of the "
