@@ -57,6 +57,7 @@ gpu:  ## tests, benchmarks and sanitizers on a CUDA device, with the torch that 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) build *.egg-info neurogaze_fast/*.so
