@@ -28,7 +28,7 @@ def _decoders() -> dict[str, Decode]:
         from neurogaze_fast.deploy.server.pictures import decode_picture
     except ModuleNotFoundError as missing:
         raise CannotRun(f"{missing.name} is not installed") from missing
-    from neurogaze_fast.faces.decode import decode_grey
+    from neurogaze_fast.pictures import decode_grey
 
     return {
         "data sets": lambda data: decode_grey(data, 48),
@@ -39,7 +39,7 @@ def _decoders() -> dict[str, Decode]:
 def _refusals() -> tuple[type[Exception], ...]:
     from neurogaze_fast.deploy.server.http_errors import RequestError
     from neurogaze_fast.errors import NeurogazeError
-    from neurogaze_fast.faces.decode import CorruptImage
+    from neurogaze_fast.pictures import CorruptImage
 
     return CorruptImage, RequestError, NeurogazeError
 

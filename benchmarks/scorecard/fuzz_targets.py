@@ -60,7 +60,7 @@ def picture(folder: Path) -> Target:
 
     from neurogaze_fast.deploy.server.http_errors import RequestError
     from neurogaze_fast.deploy.server.pictures import decode_picture
-    from neurogaze_fast.faces.decode import CorruptImage, decode_grey
+    from neurogaze_fast.pictures import CorruptImage, decode_grey
 
     def one(data: bytes) -> None:
         for read in (lambda: decode_grey(data, 48), lambda: decode_picture(data, 1_000_000)):
