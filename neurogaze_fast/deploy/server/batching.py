@@ -146,8 +146,13 @@ class Batcher:
         Raises:
             RequestError: 503 with the seconds after which to try again.
         """
+        if (error := self.refusal(count, deadline_s)) is not None:
+            raise error
+
+    def refusal(self, count: int, deadline_s: float) -> RequestError | None:
+        """Why so many images cannot be done in time, counted; None where they can."""
         if self._ended or self.lost is not None:
-            raise RequestError(503, "the server is ending", retry_after_s=1)
+            return RequestError(503, "the server is ending", retry_after_s=1)
         ahead = self._computing + self._waiting + count
         wait_s = ahead / self.max_batch * self._full_batch_s
         if self._waiting + count > self._capacity:
@@ -155,9 +160,9 @@ class Batcher:
         elif ahead > count and wait_s > deadline_s:  # an idle engine is always tried
             reason, text = "too_late", f"the answer would take more than {deadline_s:g} s"
         else:
-            return
+            return None
         self._watcher.shed(reason)
-        raise RequestError(503, text, retry_after_s=max(1, math.ceil(wait_s)))
+        return RequestError(503, text, retry_after_s=max(1, math.ceil(wait_s)))
 
     async def _work(self) -> None:
         while True:

@@ -25,6 +25,12 @@ from typing import Any, cast
 
 from aiohttp import StreamReader, web
 
+from neurogaze_fast.deploy.server.early_refusal import (
+    error_body,
+    error_bytes,
+    error_headers,
+    whole_post,
+)
 from neurogaze_fast.deploy.server.http_errors import RequestError
 
 _SILENT = logging.getLogger(f"{__name__}.library")
@@ -34,6 +40,8 @@ _AT_ONCE, _OF_CHUNKS = 16_384, 2048
 """Bytes of one connection that are read before it is the others' turn; chunks may be of one byte,
 and then take the parser a microsecond or more each."""
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
+Refuse = Callable[[str], RequestError | None]
+"""Why a POST to this target is not even read now, or None; each error given is then answered."""
 
 
 @dataclass(frozen=True)
@@ -51,32 +59,23 @@ class Limits:
 
 def error_response(error: RequestError) -> web.Response:
     """The error as JSON; after those that leave a body unread the connection is closed."""
-    response = web.json_response(
-        {"error": error.message, "type": error.type}, status=error.status, headers=PLAIN
+    return web.Response(
+        text=error_body(error),
+        content_type="application/json",
+        status=error.status,
+        headers=error_headers(error),
     )
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-PLAIN = {
-    "Server": "neurogaze_fast",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-"""Headers of every reply."""
 
 
 class Connection(web.RequestHandler):
     """One connection; what is added to aiohttp's is said at the top of this file."""
 
-    __slots__ = ("_body", "_half_closed", "_reply_s", "_silent", "_unread")
+    __slots__ = ("_between", "_body", "_half_closed", "_refuse", "_reply_s", "_silent", "_unread")
 
     def __init__(self, server: LimitedServer, reply_s: float, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
-        self._reply_s, self._silent = reply_s, server.silent
+        self._reply_s, self._silent, self._refuse = reply_s, server.silent, server.refuse
+        self._between = True  # all that the parser was given were whole requests
         self._unread: asyncio.TimerHandle | None = None
         self._body: StreamReader | None = None
         self._half_closed = False
@@ -108,6 +107,24 @@ class Connection(web.RequestHandler):
     def _came(self) -> None:
         self._silent.pop(self, None)
         self._silent[self] = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came. What is one whole request is refused here where it would be refused."""
+        if self._between and data:  # aiohttp calls this with nothing, to go on
+            target = whole_post(data)
+            self._between = target is not None and self._is_idle
+            if self._between and target is not None and self._unread is None:
+                error = self._refuse(target.decode("ascii"))
+                if error is not None and self.transport is not None:
+                    cast(asyncio.Transport, self.transport).write(error_bytes(error))
+                    self._came()
+                    self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
+                    return
+        super().data_received(data)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._current_request is None and not self._messages and not self._half_closed
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """The client sends no more. Where it has asked something, its answer is still sent."""
@@ -165,12 +182,14 @@ class Connection(web.RequestHandler):
 class LimitedServer(web.Server):
     """aiohttp's low-level server with a cap on connections, deadlines, and JSON errors."""
 
-    def __init__(self, handler: Handler, limits: Limits) -> None:
+    def __init__(
+        self, handler: Handler, limits: Limits, refuse: Refuse = lambda target: None
+    ) -> None:
         # A client whose connection is reset must also leave the queue.
         super().__init__(self._answer, handler_cancellation=True)
         self.silent: dict[Connection, None] = {}
         """Those that are waited for, the one first from which nothing came for longest."""
-        self._handler = handler
+        self._handler, self.refuse = handler, refuse
         self._reply_s = limits.body_s
         self._options: dict[str, Any] = {
             "keepalive_timeout": limits.header_s,
@@ -184,7 +203,7 @@ class LimitedServer(web.Server):
         }
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         room = files - 128 if files != resource.RLIM_INFINITY else limits.connections
-        self._max_connections = max(16, min(limits.connections, room))
+        self.max_connections = max(16, min(limits.connections, room))
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for a new connection."""
@@ -207,7 +226,7 @@ class LimitedServer(web.Server):
         super().connection_made(handler, transport)
         connection = cast(Connection, handler)
         self.silent[connection] = None
-        if len(self.connections) > self._max_connections:
+        if len(self.connections) > self.max_connections:
             silent = next(iter(self.silent))
             del self.silent[silent]
             if silent.transport is not None:

@@ -39,9 +39,12 @@ async def serve_until(
         EngineLostError: the engine met an error after which it cannot work in this process.
     """
     loop = asyncio.get_running_loop()
-    server = LimitedServer(service.handle, limits or Limits())
+    server = LimitedServer(service.handle, limits or Limits(), service.refuse)
     try:
-        listener = await loop.create_server(server, config.host, config.port)
+        # Clients that find no room while they connect try again only after a second.
+        listener = await loop.create_server(
+            server, config.host, config.port, backlog=server.max_connections
+        )
     except OSError as cause:
         raise ConfigError(
             f"--host {config.host} --port {config.port} cannot be listened on "

@@ -17,6 +17,8 @@ MAX_SCANS = 100
 """Scans of a progressive JPEG; encoders write about ten."""
 SCANNED = 15
 """Pixels times scans of a JPEG, in multiples of `max_pixels`: about ten scans of the largest."""
+SMALL = (32_768, 256 * 256)
+"""Bytes and pixels of a picture that takes less time to decode than a thread to wake up."""
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _FORMATS = ("JPEG", "PNG")
 _REASON = 200
@@ -47,3 +49,12 @@ def decode_picture(data: bytes, max_pixels: int) -> np.ndarray:
         raise RequestError(413, str(cause)) from cause
     except CorruptImage as cause:
         raise malformed(f"the picture cannot be decoded: {str(cause)[:_REASON]}") from cause
+
+
+def is_small(data: bytes) -> bool:
+    """Whether a picture takes so little time to decode, under a millisecond, that it needs no
+    thread of its own."""
+    if len(data) > SMALL[0] or data.count(b"\xff\xda") > SCANNED:
+        return False
+    width, height = picture_size(data, _FORMATS) or (0, 0)
+    return width * height <= SMALL[1]

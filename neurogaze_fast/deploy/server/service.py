@@ -20,11 +20,12 @@ from neurogaze_fast.deploy.server.auth import check_caller
 from neurogaze_fast.deploy.server.batching import Batcher
 from neurogaze_fast.deploy.server.bodies import BodyReader
 from neurogaze_fast.deploy.server.config import ServeConfig
+from neurogaze_fast.deploy.server.early_refusal import PLAIN
 from neurogaze_fast.deploy.server.http_errors import RequestError, malformed
-from neurogaze_fast.deploy.server.http_limits import PLAIN, Limits, error_response
+from neurogaze_fast.deploy.server.http_limits import Limits, error_response
 from neurogaze_fast.deploy.server.metrics import CONTENT_TYPE, Metrics
 from neurogaze_fast.deploy.server.page import load_page
-from neurogaze_fast.deploy.server.pictures import decode_picture
+from neurogaze_fast.deploy.server.pictures import SMALL, decode_picture, is_small
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 
 if TYPE_CHECKING:
@@ -97,6 +98,28 @@ class Service:
             routes[f"{base}/ready"] = ("health", {"GET": self._get_ready})
             routes[f"{base}/infer"] = ("infer", {"POST": self._infer})
         return routes
+
+    def refuse(self, target: str) -> RequestError | None:
+        """Why a POST to this target is refused unread just now, or None; counted where refused.
+
+        Of what would be refused anyway only that is refused here: an error in the request itself
+        may so go unsaid while the server is full, and is said once it is not.
+        """
+        route, methods = self._routes.get(target.partition("?")[0], ("other", {}))
+        if "POST" not in methods or self.batcher.draining:
+            return None
+        error = self._no_decoder() or self.batcher.refusal(
+            1 + self._decoding, self.config.deadline_s
+        )
+        if error is not None:
+            self.metrics.request(route, error.status, 0.0)
+        return error
+
+    def _no_decoder(self) -> RequestError | None:
+        if self._decoding < _MAX_DECODING:
+            return None
+        self.metrics.shed("decoder_full")
+        return RequestError(503, "too many pictures wait to be decoded", retry_after_s=1)
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """The answer to any request; never raises but when its client leaves."""
@@ -179,10 +202,14 @@ class Service:
         _want_type(request, _TENSOR_TYPES)
         async with self._bodies.read(request) as body:
             due = _Due(self.config.deadline_s)
-            self.batcher.admit(1, due.left)
+            self.batcher.admit(1 + self._decoding, due.left)
             header = request.headers.get(protocol.LENGTH_HEADER)
             size, most = self.engine.input_size, self.config.max_batch
-            asked = await self._help(due, lambda: protocol.read_infer(body, header, size, most))
+            asked = await self._help(
+                due,
+                lambda: protocol.read_infer(body, header, size, most),
+                small=len(body) <= SMALL[0],
+            )
             outputs = await self.batcher.submit(asked.images, due.left)
         reply, json_length = protocol.write_infer(asked, *outputs)
         if json_length is None:
@@ -201,8 +228,10 @@ class Service:
             raise malformed("no face detector is installed here; send one face, without detect=1")
         async with self._bodies.read(request) as body:
             due = _Due(self.config.deadline_s)
-            self.batcher.admit(1, due.left)
-            faces, found = await self._help(due, lambda: self._cut_out(body, detect))
+            self.batcher.admit(1 + self._decoding, due.left)
+            faces, found = await self._help(
+                due, lambda: self._cut_out(body, detect), small=not detect and is_small(body)
+            )
             probabilities, points = await self.batcher.submit(faces, due.left)
         answers = faces_of(probabilities, points, None if found is None else found.boxes)
         latency = {"latency_ms": round(1000 * (time.perf_counter() - began), 3)}
@@ -224,11 +253,15 @@ class Service:
         except MemoryError as cause:
             raise RequestError(413, "the picture takes more memory than there is") from cause
 
-    async def _help(self, due: _Due, work: Callable[[], T]) -> T:
-        """`work` on a helper thread, dropped where its turn does not come in time."""
-        if self._decoding >= _MAX_DECODING:
-            self.metrics.shed("decoder_full")
-            raise RequestError(503, "too many pictures wait to be decoded", retry_after_s=1)
+    async def _help(self, due: _Due, work: Callable[[], T], *, small: bool) -> T:
+        """`work` on a helper thread, dropped where its turn does not come in time.
+
+        What is small is done at once: two changes of threads would cost more.
+        """
+        if small:
+            return work()
+        if (error := self._no_decoder()) is not None:
+            raise error
         self._decoding += 1
         try:
             async with asyncio.timeout(due.left):

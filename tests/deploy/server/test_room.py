@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import select
 import socket
 import struct
@@ -11,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from neurogaze_fast.deploy.server.early_refusal import whole_post
 from neurogaze_fast.deploy.server.http_errors import RequestError
 from neurogaze_fast.deploy.server.http_limits import Limits
 from tests.deploy.server.server_under_test import FakeEngine, grey, picture, serving
@@ -269,3 +271,118 @@ def test_no_error_repeats_long_input():
             assert len(answer) < 400, path[:20]
             assert "9999999999" not in f"{told}{json.loads(answer)}"
     assert len(RequestError(400, long).message) <= 300
+
+
+def replies(link, count):
+    """So many replies of one connection: (head, body) each."""
+    came, found = b"", []
+    while len(found) < count:
+        part = link.recv(65536)
+        assert part, f"closed after {len(found)} replies"
+        came += part
+        while b"\r\n\r\n" in came:
+            head, rest = came.split(b"\r\n\r\n", 1)
+            length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
+            if len(rest) < length:
+                break
+            found.append((head, rest[:length]))
+            came = rest[length:]
+    assert not came
+    return found
+
+
+def plain(head):
+    """A reply's status line and headers, without their order and without the time."""
+    first, *lines = head.decode().split("\r\n")
+    return first, sorted(line for line in lines if not line.startswith("Date: "))
+
+
+class Gated(FakeEngine):
+    """Computes only while its gate is open."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def _infer(self, images):
+        assert self.gate.wait(20)
+        return super()._infer(images)
+
+
+def until(held):
+    end = time.monotonic() + 10
+    while not held():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@contextmanager
+def full_server():
+    """A server that computes one image while another waits, which is all that may."""
+    engine = Gated()
+    with serving(engine, max_batch=1, queue=1, max_wait_ms=0, deadline_s=20) as server:
+        batcher = server.service.batcher
+        until(lambda: batcher.ready)
+        engine.gate.clear()
+        with connected(server, 1, post("/predict", GOOD)) as computed:
+            until(lambda: batcher.engine_busy and batcher.depth == 0)
+            with connected(server, 1, post("/predict", GOOD)) as waiting:
+                until(lambda: batcher.depth == 1)
+                try:
+                    yield server
+                finally:
+                    engine.gate.set()
+                for link in (*computed, *waiting):
+                    assert replies(link, 1)[0][0].startswith(b"HTTP/1.1 200")
+
+
+def test_a_full_server_refuses_a_whole_request_unread_and_in_the_same_words():
+    with full_server() as server, connected(server, 1, post("/predict", GOOD)) as links:
+        early = replies(links[0], 1)
+        links[0].sendall(post("/predict", GOOD, b"Expect: 100-nothing\r\n"))
+        usual = replies(links[0], 1)
+        assert early[0][0].startswith(b"HTTP/1.1 503")
+        assert [(plain(h), b) for h, b in early] == [(plain(h), b) for h, b in usual]
+        text = server.ask("GET", "/metrics")[2]
+        assert b'neurogaze_requests_total{route="predict",status="503"} 2.0' in text
+        assert b'neurogaze_shed_total{reason="queue_full"} 2.0' in text
+        # What needs no engine is answered as ever, on the same connection, too.
+        links[0].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert replies(links[0], 1)[0][0].startswith(b"HTTP/1.1 200")
+
+
+def test_requests_refused_unread_and_others_keep_their_order_on_a_connection():
+    live = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with full_server() as server, connected(server, 1, post("/predict", GOOD)) as links:
+        assert replies(links[0], 1)[0][0].startswith(b"HTTP/1.1 503")
+        whole = post("/predict", GOOD)
+        links[0].sendall(live + whole[:100])  # half a request stays with the parser
+        assert replies(links[0], 1)[0][0].startswith(b"HTTP/1.1 200")
+        links[0].sendall(whole[100:] + whole)
+        found = replies(links[0], 2)
+        assert [head.split()[1] for head, _ in found] == [b"503", b"503"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "whole"),
+    [
+        (lambda data: data, True),
+        (lambda data: data.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n", 1), True),
+        (lambda data: data + b"x", False),
+        (lambda data: data[:-1], False),
+        (lambda data: data.replace(b"POST", b"GET"), False),
+        (lambda data: data.replace(b"HTTP/1.1", b"HTTP/1.0"), False),
+        (lambda data: data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1), False),
+        (lambda data: data.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\n", 1), False),
+        (lambda data: data.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n", 1), False),
+        (lambda data: data.replace(b"Content-Length", b"Transfer-Encoding: x\r\nContent-Length"),
+         False),
+        (lambda data: data.replace(b"Content-Length", b"Content-Length : 1\r\nContent-Length"),
+         False),
+        (lambda data: data.replace(b"\r\n\r\n", b"\r\n folded\r\n\r\n", 1), False),
+        (lambda data: data.replace(b"Host: localhost\r\n", b"Host: localhost\n"), False),
+    ],
+)  # fmt: skip
+def test_only_what_is_plainly_one_post_counts_as_whole(changed, whole):
+    assert (whole_post(changed(post("/predict?detect=1", b"body"))) is not None) == whole
