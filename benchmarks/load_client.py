@@ -21,7 +21,7 @@ async def good_request(address, kind, seed):
     side = json.loads(body)["inputs"][0]["shape"][1]
     face = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
     if kind == "predict":
-        return http("POST", "/predict", picture(face), "Content-Type: image/jpeg")
+        return http("POST", "/predict?detect=0", picture(face), "Content-Type: image/jpeg")
     tensor = {"name": "images", "datatype": "UINT8", "shape": [1, side, side, 3]}
     tensor["parameters"] = {"binary_data_size": face.nbytes}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()

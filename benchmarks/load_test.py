@@ -159,7 +159,7 @@ async def malformed(address, count, chance):
     """Damaged pictures one after another; statuses, and whether good ones stay right."""
     face = np.random.default_rng(1).integers(0, 256, (48, 48, 3), np.uint8)
     good = picture(face)
-    reference = predicted(await ask(address, http("POST", "/predict", good)))
+    reference = predicted(await ask(address, http("POST", "/predict?detect=0", good)))
     statuses, slowest, wrong = {}, 0.0, 0
     pool = Pool(address)
     for turn in range(count):
@@ -174,11 +174,11 @@ async def malformed(address, count, chance):
                 case 2:
                     body[at:at] = chance.randbytes(chance.randint(1, 30))
         began = time.perf_counter()
-        status, _ = await pool.ask(http("POST", "/predict", bytes(body)))
+        status, _ = await pool.ask(http("POST", "/predict?detect=0", bytes(body)))
         slowest = max(slowest, time.perf_counter() - began)
         statuses[status] = statuses.get(status, 0) + 1
         if turn % 100 == 99:
-            wrong += predicted(await pool.ask(http("POST", "/predict", good))) != reference
+            wrong += predicted(await pool.ask(http("POST", "/predict?detect=0", good))) != reference
     pool.close()
     server_errors = sum(n for status, n in statuses.items() if status == 0 or status >= 500)
     return {

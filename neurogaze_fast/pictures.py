@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,37 @@ def decode_grey(
     return np.asarray(grey)
 
 
+def decode_shrunk(
+    data: bytes | np.ndarray,
+    at_most: int,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: Sequence[str] = FORMATS,
+) -> tuple[np.ndarray, int]:
+    """(uint8 [H, W, 3], factor): as :func:`decode_rgb`, but a large picture comes shrunk.
+
+    By a whole factor, the smallest of 1, 2, 4 and 8 that leaves at most `at_most` pixels (by 8
+    where none does); each pixel is then the mean of a square. A JPEG is shrunk while it is decoded,
+    which takes a fraction of the time and memory.
+
+    Raises:
+        CorruptImage: as :func:`decode_rgb`.
+    """
+    factor = 1
+
+    def shrink(image: Image.Image) -> None:
+        nonlocal factor
+        width, height = image.size
+        while factor < 8 and width * height > at_most * factor**2:
+            factor *= 2
+        image.draft("RGB", (width // factor, height // factor))
+
+    image = _decoded(data, max_pixels, formats, grey=False, before=shrink)
+    width, height = picture_size(data, formats) or image.size
+    left = round(factor * (image.width * image.height / (width * height)) ** 0.5)
+    return np.array(image.reduce(left).convert("RGB") if left > 1 else image.convert("RGB")), factor
+
+
 def picture_size(
     data: bytes | np.ndarray, formats: Sequence[str] = FORMATS
 ) -> tuple[int, int] | None:
@@ -126,9 +157,14 @@ def picture_size(
 
 
 def _decoded(
-    data: bytes | np.ndarray, max_pixels: int, formats: Sequence[str], *, grey: bool
+    data: bytes | np.ndarray,
+    max_pixels: int,
+    formats: Sequence[str],
+    *,
+    grey: bool,
+    before: Callable[[Image.Image], None] = lambda image: None,
 ) -> Image.Image:
-    """Mode L or RGB, upright."""
+    """Mode L or RGB, upright; `before` is called with the picture before its pixels are read."""
     from PIL import Image
 
     if not len(data):
@@ -142,6 +178,7 @@ def _decoded(
                 )
             if grey:  # a JPEG's luma as stored, without computing colours
                 image.draft("L", image.size)
+            before(image)
             image.load()
             return _upright(image, _eight_bits(image))
     except CorruptImage:

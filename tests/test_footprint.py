@@ -97,7 +97,7 @@ def test_the_server_tells_nobody(place, engine):
                 address = line.split()[2]
                 break
         picture = (place.work / "picture.png").read_bytes()
-        for path, body in (("/v2/health/live", None), ("/predict", picture)):
+        for path, body in (("/v2/health/live", None), ("/predict?detect=0", picture)):
             with urllib.request.urlopen(address + path, body, timeout=60) as answer:
                 assert answer.status == 200
     finally:

@@ -49,7 +49,9 @@ serve.main(["--port", "0", "--max-batch", "1", "--max-wait-ms", "0", "--deadline
 
 
 def post(body):
-    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
@@ -72,7 +74,7 @@ def test_the_defaults_listen_on_this_machine_only():
         256,
         2,
     )
-    assert (config.max_body, config.max_pixels) == (8, 4)
+    assert (config.max_body, config.max_pixels) == (16, 25)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "a.name", ""])
@@ -131,7 +133,9 @@ def test_the_end_finishes_what_has_begun_and_takes_nothing_new():
         answers = []
         threads = [
             threading.Thread(
-                target=lambda: answers.append(server.ask("POST", "/predict", picture(grey(40))))
+                target=lambda: answers.append(
+                    server.ask("POST", "/predict?detect=0", picture(grey(40)))
+                )
             )
             for _ in range(3)
         ]
@@ -179,7 +183,7 @@ def test_the_end_does_not_wait_for_ever_for_a_request():
 def test_a_sticky_cuda_error_ends_the_server_with_another_exit_code():
     with serving() as server:
         server.engine.error = RuntimeError("CUDA error: device-side assert triggered\nmore")
-        assert server.ask("POST", "/predict", picture(grey(40)))[0] == 500
+        assert server.ask("POST", "/predict?detect=0", picture(grey(40)))[0] == 500
         end = time.monotonic() + 10
         while server.error is None and time.monotonic() < end:
             time.sleep(0.02)
@@ -223,7 +227,7 @@ def test_the_server_says_what_the_predictor_says(model_file, tmp_path):
     files = [picture(rng.integers(0, 256, (45, 40, 3), np.uint8), "PNG") for _ in range(2)]
     (tmp_path / "face.png").write_bytes(files[0])
     with serving(service=service) as server:
-        answers = [server.json("POST", "/predict", data)[1] for data in files]
+        answers = [server.json("POST", "/predict?detect=0", data)[1] for data in files]
         status, reply = server.json("POST", "/v2/models/neurogaze/infer", tensors(faces))
         assert status == 200
         page = server.json("GET", "/v2/models/neurogaze")[1]["parameters"]

@@ -37,15 +37,15 @@ def _given_away(folder: Path, planted: str = "") -> Counted:
     with served(places["cwd"], planted=planted, **environment) as server:
         name = MARK.decode()
         asks: list[tuple[str, str, bytes | None, dict[str, str]]] = [
-            ("POST", "/predict", marked, {}),
-            ("POST", "/predict", marked[:200], {"X-Name": name}),
-            ("POST", "/predict", MARK * 100, {}),
+            ("POST", "/predict?detect=0", marked, {}),
+            ("POST", "/predict?detect=0", marked[:200], {"X-Name": name}),
+            ("POST", "/predict?detect=0", MARK * 100, {}),
             ("POST", f"/predict?detect={name}", marked, {}),
             ("GET", f"/{name}", None, {"User-Agent": name}),
             ("POST", "/v2/models/neurogaze/infer", b'{"inputs": "' + MARK + b'"', {}),
             ("POST", "/v2/models/neurogaze/infer", b'{"inputs": [{"name": "' + MARK + b'"}]}', {}),
             ("DELETE", "/v2", None, {"Cookie": name}),
-            ("POST", "/predict", marked, {"Content-Type": f"image/{name}"}),
+            ("POST", "/predict?detect=0", marked, {"Content-Type": f"image/{name}"}),
             ("GET", "/v2", None, {"Origin": f"http://{name}.example"}),
         ]
         for method, path, body, headers in asks:

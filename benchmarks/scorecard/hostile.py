@@ -11,7 +11,7 @@ from typing import Any
 Address = tuple[str, int]
 PATIENCE_S = 25.0
 """Headers may take 5 s and bodies 10 s; by then a client that sends nothing is let go."""
-HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+HEAD = b"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Clients:
             while True:
                 sent = time.monotonic()
                 try:
-                    link.request("POST", "/predict", body)
+                    link.request("POST", "/predict?detect=0", body)
                     answer = link.getresponse()
                     answer.read()
                 except (OSError, http.client.HTTPException) as error:
@@ -110,7 +110,7 @@ def _engine_lost(folder: Path) -> str | None:
 
     with serving(FakeEngine()) as server:
         server.engine.error = RuntimeError("CUDA error: device-side assert triggered")
-        status = server.ask("POST", "/predict", picture(grey(40)))[0]
+        status = server.ask("POST", "/predict?detect=0", picture(grey(40)))[0]
         end = time.monotonic() + LOST_S
         while server.error is None and time.monotonic() < end:
             time.sleep(0.01)
@@ -124,12 +124,12 @@ def _engine_fails_once(folder: Path) -> str | None:
 
     with serving(FakeEngine()) as server:
         server.engine.error = RuntimeError("no")
-        server.ask("POST", "/predict", picture(grey(40)))
+        server.ask("POST", "/predict?detect=0", picture(grey(40)))
         not_ready = server.ask("GET", "/v2/health/ready")[0]
         alive = server.ask("GET", "/v2/health/live")[0]
         server.engine.error = None
         server.wait_ready()
-        right = server.json("POST", "/predict", picture(grey(200)))[1].get("valence")
+        right = server.json("POST", "/predict?detect=0", picture(grey(200)))[1].get("valence")
     if (not_ready, alive) != (503, 200) or right is None:
         return f"ready {not_ready} and live {alive} after a failure, then {right}"
     return None

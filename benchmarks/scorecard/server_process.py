@@ -73,7 +73,7 @@ class Served:
 
     def predicted(self, body: bytes) -> Any:
         """The probabilities of a picture, or the status."""
-        status, _, answer = self.ask("POST", "/predict", body)
+        status, _, answer = self.ask("POST", "/predict?detect=0", body)
         return json.loads(answer)["probabilities"] if status == 200 else status
 
     def lines(self) -> int:
@@ -139,7 +139,7 @@ def _ready(process: subprocess.Popen[str], log: Path, said: Path) -> Served:
 
 
 def request(server: Served) -> bytes:
-    """The bytes of one valid /predict request."""
+    """The bytes of one valid /predict?detect=0 request."""
     from benchmarks.load_client import good_request
 
     return asyncio.run(good_request(server.address, "predict", 0))

@@ -12,7 +12,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,6 +76,7 @@ class Batcher:
         self._max_wait_s, self._capacity = max_wait_s, capacity
         self._queue: deque[_Job] = deque()
         self._waiting = self._computing = 0  # images
+        self._coming = 0  # requests, from their headers to their answers
         self._arrived = asyncio.Event()
         self._busy_since: float | None = None
         self._full_batch_s = 0.0  # of the newest batches, for the wait ahead
@@ -111,6 +113,16 @@ class Batcher:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         _fail(self._queue)
         self._thread.stop()
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Around the way of a request to its answer: a batch waits only for such."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            self._arrived.set()
 
     async def submit(self, images: np.ndarray, deadline_s: float) -> Outputs:
         """Outputs for uint8 [n, S, S, 3], n <= max_batch.
@@ -174,8 +186,8 @@ class Batcher:
                 await self._answer(jobs)
 
     async def _wait_for_more(self) -> None:
-        """Until the batch is full, or its oldest image has waited long enough."""
-        while self._queue and self._waiting < self.max_batch:
+        """Until the batch is full, its oldest has waited long enough, or no other is coming."""
+        while self._queue and self._waiting < self.max_batch and self._coming > len(self._queue):
             left = self._queue[0].arrived + self._max_wait_s - time.monotonic()
             if left <= 0:
                 return

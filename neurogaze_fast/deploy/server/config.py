@@ -48,10 +48,11 @@ class ServeConfig:
     """Images that may wait; beyond that a request is answered 503 with Retry-After."""
     deadline_s: float = 2.0
     """Seconds from a complete request to its answer; later it is 504, and not computed."""
-    max_body: float = 8.0
+    max_body: float = 16.0
     """Megabytes of a request's body at most."""
-    max_pixels: float = 4.0
-    """Megapixels of a picture at most, by its header, before it is decoded."""
+    max_pixels: float = 25.0
+    """Megapixels of a picture at most, by its header, before it is decoded. Faces are looked for in
+    4 at most: a larger picture is shrunk."""
 
     def __post_init__(self) -> None:
         if self.token is None and TOKEN_VARIABLE in os.environ:

@@ -116,7 +116,7 @@ class Connection(web.RequestHandler):
             if self._between and target is not None and self._unread is None:
                 error = self._refuse(target.decode("ascii"))
                 if error is not None and self.transport is not None:
-                    cast(asyncio.Transport, self.transport).write(error_bytes(error))
+                    self.transport.write(error_bytes(error))
                     self._came()
                     self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
                     return

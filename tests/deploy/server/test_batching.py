@@ -102,20 +102,42 @@ def test_what_waits_together_is_computed_together_and_each_gets_its_own():
 
 def test_an_image_waits_for_others_but_not_for_long():
     async def play(batcher, engine, watch):
-        tasks = start(batcher, 0)
-        await asyncio.sleep(0.05)
-        assert not engine.batches
-        tasks += start(batcher, 1, 2, 3)  # full: no more waiting
-        await asyncio.gather(*tasks)
+        with batcher.coming(), batcher.coming():
+            tasks = start(batcher, 0)
+            await asyncio.sleep(0.05)
+            assert not engine.batches
+            tasks += start(batcher, 1, 2, 3)  # full: no more waiting
+            await asyncio.gather(*tasks)
         assert engine.batches == [4]
 
     scenario(play, max_wait_s=15.0)
 
-    async def alone(batcher, engine, watch):
-        await batcher.submit(grey(0, count=1), 20)
+    async def long_enough(batcher, engine, watch):
+        with batcher.coming(), batcher.coming():
+            await batcher.submit(grey(0, count=1), 20)
         assert engine.batches == [1]
 
-    scenario(alone, max_wait_s=0.01)
+    scenario(long_enough, max_wait_s=0.01)
+
+
+def test_an_image_starts_at_once_where_no_other_is_coming():
+    async def alone(batcher, engine, watch):
+        with batcher.coming():
+            await batcher.submit(grey(0, count=1), 20)
+        assert engine.batches == [1]
+
+    scenario(alone, max_wait_s=30.0)
+
+    async def the_other_left(batcher, engine, watch):
+        with batcher.coming():
+            with batcher.coming():
+                tasks = start(batcher, 0)
+                await asyncio.sleep(0.05)
+                assert not engine.batches
+            await asyncio.gather(*tasks)
+        assert engine.batches == [1]
+
+    scenario(the_other_left, max_wait_s=30.0)
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_try_again():

@@ -30,7 +30,7 @@ def server():
 def test_routes_methods_and_questions(server):
     assert server.json("GET", "/v2/models/other")[0] == 404
     assert server.json("GET", "/../../etc/passwd")[0] == 404
-    status, headers, body = server.ask("GET", "/predict")
+    status, headers, body = server.ask("GET", "/predict?detect=0")
     assert (status, headers["Allow"], json.loads(body)["type"]) == (
         405,
         "POST",
@@ -45,7 +45,7 @@ def test_routes_methods_and_questions(server):
 
 
 def test_the_body_limit_holds_before_and_while_it_streams(server):
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+    head = b"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\n"
     began = time.monotonic()
     answer = server.raw(head + b"Content-Length: 200000000\r\n\r\n", wait_s=10)
     assert answer.startswith(b"HTTP/1.1 413")
@@ -63,7 +63,7 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(server):
     body = picture(grey(200))
     with socket.create_connection(server.address, timeout=10) as link:
         link.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             + f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
         )
         assert link.recv(100).startswith(b"HTTP/1.1 100 Continue")
@@ -82,9 +82,9 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(server):
         b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: b\r\n" * 1000 + b"\r\n",
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+        b"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
@@ -100,7 +100,7 @@ def test_half_sent_requests_are_closed_by_the_deadlines(server):
     for sent in (
         b"",
         b"GET /v2/health/live HTTP/1.1\r\nHo",
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\nabc",
+        b"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\nabc",
     ) * 10:
         link = socket.create_connection(server.address, timeout=15)
         link.sendall(sent)
@@ -213,7 +213,7 @@ def test_300_malformed_bodies_are_all_400s_and_the_next_good_one_is_right(server
             if not body:
                 body = bytearray(b"x")
         connection = connection or http.client.HTTPConnection(*server.address, timeout=20)
-        connection.request("POST", INFER if which == 2 else "/predict", bytes(body))
+        connection.request("POST", INFER if which == 2 else "/predict?detect=0", bytes(body))
         answer = connection.getresponse()
         content = json.loads(answer.read())
         seen.add(answer.status)
@@ -224,7 +224,7 @@ def test_300_malformed_bodies_are_all_400s_and_the_next_good_one_is_right(server
     assert 400 in seen
     if connection:
         connection.close()
-    assert server.json("POST", "/predict", good[0])[1]["label"] == EMOTIONS[6]
+    assert server.json("POST", "/predict?detect=0", good[0])[1]["label"] == EMOTIONS[6]
 
 
 def test_other_names_and_origins_are_refused_without_a_token(server):
@@ -233,9 +233,11 @@ def test_other_names_and_origins_are_refused_without_a_token(server):
     for host in ("localhost", "localhost:1", "127.0.0.1", "127.9.9.9:5", "[::1]:8000"):
         assert server.json("GET", "/v2", headers={"Host": host})[0] == 200, host
     for origin in ("https://evil.example", "null", f"http://{server.host}.evil.example"):
-        assert server.json("POST", "/predict", picture(grey(1)), {"Origin": origin})[0] == 403
+        assert (
+            server.json("POST", "/predict?detect=0", picture(grey(1)), {"Origin": origin})[0] == 403
+        )
     own = {"Origin": f"http://{server.host}"}
-    assert server.json("POST", "/predict", picture(grey(1)), own)[0] == 200
+    assert server.json("POST", "/predict?detect=0", picture(grey(1)), own)[0] == 200
 
 
 def test_with_a_token_only_health_and_the_page_are_open():
@@ -247,6 +249,6 @@ def test_with_a_token_only_health_and_the_page_are_open():
             status, headers, _ = server.ask("GET", path)
             assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
         wrong = {"Authorization": "Bearer " + TOKEN[:-1]}
-        assert server.ask("POST", "/predict", picture(grey(1)), wrong)[0] == 401
+        assert server.ask("POST", "/predict?detect=0", picture(grey(1)), wrong)[0] == 401
         right = {"Authorization": "Bearer " + TOKEN, "Host": "a.name"}
-        assert server.ask("POST", "/predict", picture(grey(1)), right)[0] == 200
+        assert server.ask("POST", "/predict?detect=0", picture(grey(1)), right)[0] == 200

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import load_client, load_test
 from tests.deploy.server.server_under_test import FakeEngine, grey, picture, serving
 
-REQUEST = load_client.http("POST", "/predict", picture(grey(9)))
+REQUEST = load_client.http("POST", "/predict?detect=0", picture(grey(9)))
 
 
 def test_a_request_without_a_free_connection_is_no_failure_of_the_server(monkeypatch):
@@ -34,7 +34,7 @@ def test_a_slope_is_only_told_where_requests_were_answered():
     with serving() as server:
         row = asyncio.run(load_test.memory(server.address, 20, os.getpid(), REQUEST))
         assert (row["requests"], row["answered_200"]) == (20, 20)
-        bad = load_client.http("POST", "/predict", b"no picture")
+        bad = load_client.http("POST", "/predict?detect=0", b"no picture")
         with pytest.raises(SystemExit, match="Only 0 of 20 requests got a 200"):
             asyncio.run(load_test.memory(server.address, 20, os.getpid(), bad))
     with socket.create_server(("127.0.0.1", 0)) as dead:

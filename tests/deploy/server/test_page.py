@@ -45,7 +45,10 @@ def test_nothing_comes_from_outside_and_nothing_goes_there():
         for name in ("src", "href", "action", "srcset"):
             value = attributes.get(name, "#")
             assert value.startswith(("#", "data:,")), (tag, value)
-    assert set(re.findall(r'ask\("(/[^"]*)"', TEXT)) == {"/v2/models/neurogaze", "/predict"}
+    assert set(re.findall(r'ask\("(/[^"]*)"', TEXT)) == {
+        "/v2/models/neurogaze",
+        "/predict?detect=",
+    }
     assert TEXT.count("fetch(") == 1
 
 

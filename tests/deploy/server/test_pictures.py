@@ -3,12 +3,15 @@
 import io
 import struct
 import threading
+import time
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from neurogaze_fast.deploy.server.form import only_file
+from neurogaze_fast.deploy.server.http_errors import RequestError
 from neurogaze_fast.deploy.server.pictures import decode_picture
 from neurogaze_fast.deploy.vision.faces_in_picture import FaceFinder, Found
 from neurogaze_fast.emotions import EMOTIONS
@@ -46,7 +49,7 @@ def bomb(width, height):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_picture_gets_its_answer(server, kind):
-    status, answer = server.json("POST", "/predict", picture(grey(200, side=50), kind))
+    status, answer = server.json("POST", "/predict?detect=0", picture(grey(200, side=50), kind))
     assert status == 200
     assert answer["label"] == EMOTIONS[6]
     assert list(answer["probabilities"]) == list(EMOTIONS)
@@ -68,14 +71,14 @@ def test_grey_alpha_palette_and_16_bits_mean_the_same(server):
     for form in forms:
         file = io.BytesIO()
         form.save(file, "PNG")
-        status, answer = server.json("POST", "/predict", file.getvalue())
+        status, answer = server.json("POST", "/predict?detect=0", file.getvalue())
         assert (status, answer["valence"]) == (200, pytest.approx(100 / 255, abs=0.005))
 
 
 def test_exif_orientation_is_applied():
     image = np.zeros((16, 32, 3), np.uint8)
     image[:, 16:] = 255
-    turned = decode_picture(picture(image, "JPEG", exif=exif(6)), 10_000)
+    turned, _ = decode_picture(picture(image, "JPEG", exif=exif(6)), 10_000, 10_000)
     assert turned.shape == (32, 16, 3)
     assert turned[4].mean() < 10
     assert turned[-4].mean() > 245
@@ -95,8 +98,10 @@ def test_exif_orientation_is_applied():
         (bomb(8_000, 8_000), {}, 413),
         (b"\xff\xd8\xff" + b"\xff\xda" * 101, {}, 400),
         (bytes(100_001), {}, 413),
-        (picture(grey(9)), {"Content-Type": "multipart/form-data; boundary=x"}, 415),
-        (picture(grey(9)), {"Content-Type": "image/webp"}, 415),
+        (picture(grey(9)), {"Content-Type": "multipart/form-data; boundary=x"}, 400),
+        (picture(grey(9)), {"Content-Type": "text/plain"}, 415),
+        (picture(grey(9), "WEBP"), {"Content-Type": "image/webp"}, 200),
+        (b"RIFF" + bytes(4) + b"WEBPVP8 " + bytes(50), {}, 400),
         (picture(grey(9)), {"Content-Encoding": "gzip"}, 415),
         (picture(grey(9)), {"Content-Type": "image/png"}, 200),
         (picture(grey(9)), {"Content-Type": "image/x-png"}, 200),
@@ -106,7 +111,7 @@ def test_exif_orientation_is_applied():
     ],
 )
 def test_pictures_that_are_refused_and_how(server, body, headers, status):
-    got, answer = server.json("POST", "/predict", body, headers)
+    got, answer = server.json("POST", "/predict?detect=0", body, headers)
     assert got == status, answer
     assert status == 200 or set(answer) == {"error", "type"}
 
@@ -167,7 +172,7 @@ def test_overload_is_shed_with_retry_after_and_counted():
         answers = []
 
         def ask():
-            answers.append(server.ask("POST", "/predict", picture(grey(40))))
+            answers.append(server.ask("POST", "/predict?detect=0", picture(grey(40))))
 
         threads = [threading.Thread(target=ask) for _ in range(12)]
         for thread in threads:
@@ -186,7 +191,7 @@ def test_overload_is_shed_with_retry_after_and_counted():
 
 def test_a_slow_engine_means_504():
     with serving(FakeEngine(0.5), deadline_s=0.1, max_wait_ms=0) as server:
-        status, answer = server.json("POST", "/predict", picture(grey(40)))
+        status, answer = server.json("POST", "/predict?detect=0", picture(grey(40)))
         assert (status, answer["type"]) == (504, "deadline_passed")
         server.engine.delay_s = 0
 
@@ -194,7 +199,7 @@ def test_a_slow_engine_means_504():
 def test_a_failing_engine_shows_in_readiness_and_its_words_are_not_repeated():
     with serving() as server:
         server.engine.error = RuntimeError("/secret/model.onnx")
-        status, _, body = server.ask("POST", "/predict", picture(grey(40)))
+        status, _, body = server.ask("POST", "/predict?detect=0", picture(grey(40)))
         assert (status, b"secret" in body) == (500, False)
         assert server.ask("GET", "/v2/health/ready")[0] == 503
         assert server.ask("GET", "/v2/models/neurogaze/ready")[0] == 503
@@ -206,7 +211,7 @@ def test_a_failing_engine_shows_in_readiness_and_its_words_are_not_repeated():
 
 
 def test_metrics_in_prometheus_text(server):
-    server.json("POST", "/predict", picture(grey(1)))
+    server.json("POST", "/predict?detect=0", picture(grey(1)))
     server.json("GET", "/nothing/of/mine")
     status, headers, body = server.ask("GET", "/metrics")
     text = body.decode()
@@ -223,6 +228,149 @@ def test_metrics_in_prometheus_text(server):
 def test_a_phones_picture_is_refused_with_advice(server):
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
     for kind in ("image/heic", "image/heif", "", "application/octet-stream"):
-        status, answer = server.json("POST", "/predict", heic, {"Content-Type": kind})
+        status, answer = server.json("POST", "/predict?detect=0", heic, {"Content-Type": kind})
         assert (status, answer["type"]) == (415, "unsupported_type")
-        assert "HEIC picture, which is not taken: convert it to JPEG" in answer["error"]
+        assert "HEIC picture, which is not taken here: convert it to JPEG" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/predict", "no face detector is installed here"),
+        ("/predict?detect=1", "no face detector is installed here"),
+        ("/predict?detect=2", "detect must be 0 or 1"),
+        ("/predict?detect=", "detect must be 0 or 1"),
+        ("/predict?detect=0&detect=1", "detect is there twice"),
+        ("/predict?detct=0", "did you mean detect?"),
+        ("/predict?size=48", "an unknown parameter; detect is taken"),
+        ("/v2/models/neurogaze/infer?detect=0", "an unknown parameter; none is taken here"),
+    ],
+)
+def test_a_parameter_that_is_unknown_or_mistyped_is_refused(server, path, said):
+    status, answer = server.json("POST", path, picture(grey(9)))
+    assert (status, answer["type"]) == (400, "malformed")
+    assert said in answer["error"]
+
+
+def form(*parts, boundary="Xy-7"):
+    """(body, Content-Type) of a multipart form: parts are (headers, content)."""
+    body = b"".join(
+        b"--%s\r\n%s\r\n\r\n%s\r\n" % (boundary.encode(), head, content) for head, content in parts
+    )
+    return body + b"--%s--\r\n" % boundary.encode(), f'multipart/form-data; boundary="{boundary}"'
+
+
+FIELD = b'Content-Disposition: form-data; name="note"'
+FILE = b'content-disposition: form-data; name="f"; filename="a;b.png"\r\nContent-Type: image/png'
+
+
+def test_a_form_with_one_file_is_that_file(server):
+    data = picture(grey(200)) + b"\r\n--Xy"  # a part of the boundary is none
+    for parts in ([(FILE, data)], [(FIELD, b"hello"), (FILE, data), (FIELD, b"")]):
+        body, kind = form(*parts)
+        assert only_file(body, kind) == data
+        status, answer = server.json("POST", "/predict?detect=0", body, {"Content-Type": kind})
+        assert (status, answer["label"]) == (200, EMOTIONS[6])
+    body, kind = form((FILE, data))
+    assert only_file(body, kind.replace('"', "").upper().replace("XY", "Xy")) == data
+    assert only_file(data, "image/png") == data
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (*form((FILE, b"a"), (FILE, b"b")), "2 files"),
+        (*form((FIELD, b"a")), "0 files"),
+        (*form(*[(FIELD, b"a")] * 17), "more than 16 parts"),
+        (form((FILE, b"a"))[0][:-4], form()[1], "does not end"),
+        (b"", form()[1], "does not end"),
+        (form((FILE, b"a"))[0], "multipart/form-data", "no boundary"),
+        (form((b"x" * 3000, b"a"))[0], form()[1], "no end of its headers"),
+    ],
+)
+def test_a_form_without_exactly_one_file_is_refused(body, kind, said):
+    with pytest.raises(RequestError, match=said) as refused:
+        only_file(body, kind)
+    assert refused.value.status == 400
+
+
+class Everywhere:
+    """Finds one face, which is the whole picture but a border of a tenth."""
+
+    def __init__(self):
+        self.shapes = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def find(self, image, size, limit=None):
+        assert self.gate.wait(20)
+        height, width = image.shape[:2]
+        self.shapes.append((height, width))
+        box = np.array([[width / 10, height / 10, width * 0.9, height * 0.9, 0.9]], np.float32)
+        return Found(box, grey(image.mean(), size)[None], small=0, many=0)
+
+
+def test_a_photo_of_12_megapixels_is_shrunk_and_its_boxes_are_not():
+    faces = Everywhere()
+    with serving(faces=faces) as server:
+        for kind in ("JPEG", "PNG"):
+            photo = picture(np.full((3000, 4000, 3), 200, np.uint8), kind)
+            status, answer = server.json("POST", "/predict", photo)
+            assert status == 200
+            assert answer["faces"][0]["box"] == [400, 300, 3600, 2700]
+    assert faces.shapes == [(1500, 2000)] * 2
+
+
+def test_a_face_alone_never_waits_behind_photos_and_photos_that_would_be_late_are_refused():
+    faces, photo = Everywhere(), picture(np.full((300, 400, 3), 90, np.uint8))
+    with serving(faces=faces, max_wait_ms=0, deadline_s=2) as server:
+        search = server.service._cutting._search
+        search._takes_s = 0.9  # seconds that a photo takes
+        faces.gate.clear()
+        answers = []
+
+        def ask():
+            answers.append(server.ask("POST", "/predict", photo))
+
+        clients = [threading.Thread(target=ask) for _ in range(16)]
+        for client in clients:
+            client.start()
+        end = time.monotonic() + 10
+        while len(answers) + search.jobs < 16 and time.monotonic() < end:
+            time.sleep(0.01)
+        refused = len(answers)
+        assert 16 - refused == 2 * search._threads  # two rounds are in time, three are not
+        assert all(a[0] == 503 and int(a[1]["Retry-After"]) >= 1 for a in answers)
+        began = time.monotonic()
+        assert server.json("POST", "/predict?detect=0", picture(grey(9)))[0] == 200
+        assert time.monotonic() - began < 1.0
+        faces.gate.set()
+        for client in clients:
+            client.join()
+        assert [a[0] for a in answers[refused:]] == [200] * (16 - refused)
+        text = server.ask("GET", "/metrics")[2].decode()
+        assert f'neurogaze_shed_total{{reason="too_late"}} {refused}.0' in text
+
+
+def test_a_search_whose_deadline_has_passed_is_not_begun():
+    faces, photo = Everywhere(), picture(np.full((300, 400, 3), 90, np.uint8))
+    with serving(faces=faces, max_wait_ms=0, deadline_s=0.3) as server:
+        search = server.service._cutting._search
+        faces.gate.clear()
+        answers = []
+        clients = [
+            threading.Thread(target=lambda: answers.append(server.ask("POST", "/predict", photo)))
+            for _ in range(2 * search._threads)
+        ]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert {a[0] for a in answers} <= {503, 504}
+        faces.gate.set()
+        end = time.monotonic() + 10
+        while search.jobs and time.monotonic() < end:
+            time.sleep(0.01)
+        assert search.jobs == 0
+        assert len(faces.shapes) <= search._threads  # those that ran, and none that waited
+        assert server.ask("POST", "/predict", photo)[0] == 200

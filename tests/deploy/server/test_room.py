@@ -20,7 +20,7 @@ from tests.deploy.server.server_under_test import FakeEngine, grey, picture, ser
 INFER = "/v2/models/neurogaze/infer"
 GOOD = picture(grey(200))
 TOKEN = "a-token-of-enough-characters"
-DAWDLING = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+DAWDLING = b"POST /predict?detect=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
 PATIENT = Limits(header_s=30.0, body_s=30.0)
 
 
@@ -71,7 +71,7 @@ def slowest_liveness(server, hostile):
 
     def ask():
         while not over.is_set():
-            good.append(server.ask("POST", "/predict", GOOD)[0])
+            good.append(server.ask("POST", "/predict?detect=0", GOOD)[0])
             time.sleep(0.02)
 
     attackers = [threading.Thread(target=attack) for _ in range(6)]
@@ -115,7 +115,7 @@ def test_bytes_count_when_they_come_and_not_when_they_are_announced():
     ):
         time.sleep(0.1)
         for _ in range(20):
-            assert server.json("POST", "/predict", GOOD)[0] == 200
+            assert server.json("POST", "/predict?detect=0", GOOD)[0] == 200
 
 
 def test_where_there_is_no_room_the_largest_body_that_arrives_goes():
@@ -132,7 +132,7 @@ def test_where_there_is_no_room_the_largest_body_that_arrives_goes():
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"\r\nRetry-After: 1\r\n" in answer
         for _ in range(20):
-            assert server.json("POST", "/predict", GOOD)[0] == 200
+            assert server.json("POST", "/predict?detect=0", GOOD)[0] == 200
         small[0].sendall(bytes(10_000))
         assert small[0].recv(100).startswith(b"HTTP/1.1 415")  # taken, and no picture
 
@@ -150,7 +150,7 @@ def test_silent_connections_make_room_for_those_that_ask(sent):
         connected(server, 30, sent) as later,
     ):
         for _ in range(40):
-            assert server.json("POST", "/predict", GOOD)[0] == 200
+            assert server.json("POST", "/predict?detect=0", GOOD)[0] == 200
         assert is_closed(first[0])  # the oldest went
         later[-1].settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -162,7 +162,7 @@ def test_connections_with_a_request_under_way_are_kept():
     engine = FakeEngine(delay_s=0.5)
     with (
         serving(engine, max_wait_ms=0, deadline_s=20, limits=limits) as server,
-        connected(server, 1, post("/predict", GOOD, b"Connection: close\r\n")) as asked,
+        connected(server, 1, post("/predict?detect=0", GOOD, b"Connection: close\r\n")) as asked,
     ):
         time.sleep(0.1)
         with connected(server, 40, b""):
@@ -176,7 +176,7 @@ def test_every_503_and_504_says_when_to_try_again():
     engine = FakeEngine()
     with serving(engine, max_wait_ms=0, deadline_s=0.2) as server:
         engine.delay_s = 0.6
-        status, headers, _ = server.ask("POST", "/predict", GOOD)
+        status, headers, _ = server.ask("POST", "/predict?detect=0", GOOD)
         assert (status, headers["Retry-After"]) == (504, "1")
         server.service.batcher.draining = True
         status, headers, _ = server.ask("GET", "/v2/health/ready")
@@ -185,7 +185,7 @@ def test_every_503_and_504_says_when_to_try_again():
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.3])
 def test_a_request_followed_by_a_half_close_gets_its_answer(delay_s):
-    request = post("/predict", GOOD)
+    request = post("/predict?detect=0", GOOD)
     live = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with serving(FakeEngine(delay_s), max_wait_ms=0, deadline_s=20, limits=PATIENT) as server:
         for sent, count in ((live, 1), (request, 1), (request * 3 + live, 4)):
@@ -212,9 +212,9 @@ def test_a_client_whose_connection_is_reset_costs_no_inference():
     engine = FakeEngine()
     with serving(engine, max_batch=1, max_wait_ms=0, deadline_s=20) as server:
         engine.delay_s = 0.5
-        with connected(server, 1, post("/predict", GOOD)):
+        with connected(server, 1, post("/predict?detect=0", GOOD)):
             time.sleep(0.1)
-            with connected(server, 5, post("/predict", GOOD)) as links:
+            with connected(server, 5, post("/predict?detect=0", GOOD)) as links:
                 time.sleep(0.1)
                 for link in links:
                     link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -325,9 +325,9 @@ def full_server():
         batcher = server.service.batcher
         until(lambda: batcher.ready)
         engine.gate.clear()
-        with connected(server, 1, post("/predict", GOOD)) as computed:
+        with connected(server, 1, post("/predict?detect=0", GOOD)) as computed:
             until(lambda: batcher.engine_busy and batcher.depth == 0)
-            with connected(server, 1, post("/predict", GOOD)) as waiting:
+            with connected(server, 1, post("/predict?detect=0", GOOD)) as waiting:
                 until(lambda: batcher.depth == 1)
                 try:
                     yield server
@@ -338,9 +338,9 @@ def full_server():
 
 
 def test_a_full_server_refuses_a_whole_request_unread_and_in_the_same_words():
-    with full_server() as server, connected(server, 1, post("/predict", GOOD)) as links:
+    with full_server() as server, connected(server, 1, post("/predict?detect=0", GOOD)) as links:
         early = replies(links[0], 1)
-        links[0].sendall(post("/predict", GOOD, b"Expect: 100-nothing\r\n"))
+        links[0].sendall(post("/predict?detect=0", GOOD, b"Expect: 100-nothing\r\n"))
         usual = replies(links[0], 1)
         assert early[0][0].startswith(b"HTTP/1.1 503")
         assert [(plain(h), b) for h, b in early] == [(plain(h), b) for h, b in usual]
@@ -354,9 +354,9 @@ def test_a_full_server_refuses_a_whole_request_unread_and_in_the_same_words():
 
 def test_requests_refused_unread_and_others_keep_their_order_on_a_connection():
     live = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with full_server() as server, connected(server, 1, post("/predict", GOOD)) as links:
+    with full_server() as server, connected(server, 1, post("/predict?detect=0", GOOD)) as links:
         assert replies(links[0], 1)[0][0].startswith(b"HTTP/1.1 503")
-        whole = post("/predict", GOOD)
+        whole = post("/predict?detect=0", GOOD)
         links[0].sendall(live + whole[:100])  # half a request stays with the parser
         assert replies(links[0], 1)[0][0].startswith(b"HTTP/1.1 200")
         links[0].sendall(whole[100:] + whole)
