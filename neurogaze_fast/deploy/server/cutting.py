@@ -60,6 +60,10 @@ class Cutting:
         """Why one more picture could not be done in time, counted; None where it can."""
         return (self._search if detect else self._decode).refusal(self._config.deadline_s)
 
+    async def place(self, detect: bool) -> None:
+        """Wait a moment for one more picture to be possible; see :meth:`Lane.place`."""
+        await (self._search if detect else self._decode).place(self._config.deadline_s)
+
     async def small_work(self, due: Due, body: bytes, work: Callable[[], T]) -> T:
         """`work` on a body, on a thread unless it takes less time than a thread to wake up."""
         return work() if len(body) <= SMALL[0] else await self._decode.run(due, work)

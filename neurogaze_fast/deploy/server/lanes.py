@@ -17,6 +17,10 @@ from typing import TypeVar
 from neurogaze_fast.deploy.server.http_errors import RequestError
 
 T = TypeVar("T")
+_SURE = 0.8
+"""Share of the time left that an answer may be expected to take: some searches take longer."""
+_DOOR_S = 0.5
+"""Seconds that a large request waits for its body to be taken."""
 _NEWEST = 0.2
 """Weight of the newest duration in the mean that the wait is estimated by."""
 
@@ -62,20 +66,44 @@ class Lane:
         self._threads, self._capacity, self._shed = threads, capacity, shed
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._takes_s = 0.0
+        self._freed = asyncio.Event()
 
     def refusal(self, left_s: float) -> RequestError | None:
         """Why one more job could not be done in `left_s` seconds, counted; None where it can."""
+        reason, error = self._reason(left_s)
+        if error is not None:
+            self._shed(reason)
+        return error
+
+    def _reason(self, left_s: float) -> tuple[str, RequestError | None]:
         # The first of those ahead is half done on average.
-        rounds = (self.jobs + 1) / self._threads
-        wait_s = self._takes_s * max(1.0, rounds)
+        wait_s = self._takes_s * max(1.0, (self.jobs + 1) / self._threads)
         if self.jobs >= self._capacity:
             reason, text = "decoder_full", "too many pictures wait to be decoded"
-        elif self.jobs >= self._threads and wait_s > left_s:  # an idle lane is always tried
+        elif self.jobs >= self._threads and wait_s > _SURE * left_s:  # an idle lane is always tried
             reason, text = "too_late", f"the answer would take more than {left_s:.3g} s"
         else:
-            return None
-        self._shed(reason)
-        return RequestError(503, text, retry_after_s=max(1, math.ceil(wait_s - left_s)))
+            return "", None
+        return reason, RequestError(503, text, retry_after_s=max(1, math.ceil(wait_s - left_s)))
+
+    async def place(self, left_s: float) -> None:
+        """Wait a moment for one more job to be possible, before its large body is taken.
+
+        Those that are refused cost what they send, and most come again at once. So they are told
+        late rather than early; that holds nothing but their connections.
+
+        Raises:
+            RequestError: 503.
+        """
+        end = time.monotonic() + min(_DOOR_S, left_s / 2)
+        while self._reason(left_s)[1] is not None:
+            self._freed.clear()
+            try:
+                async with asyncio.timeout(end - time.monotonic()):
+                    await self._freed.wait()
+            except TimeoutError:
+                if (error := self.refusal(left_s)) is not None:
+                    raise error from None
 
     async def run(self, due: Due, work: Callable[[], T]) -> T:
         """`work` on a thread of this lane, dropped where its turn does not come in time.
@@ -113,6 +141,7 @@ class Lane:
 
     def _end(self) -> None:
         self.jobs -= 1
+        self._freed.set()
 
     def close(self) -> None:
         """Let the threads go."""

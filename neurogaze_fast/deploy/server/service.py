@@ -207,7 +207,7 @@ class Service:
         _want_type(request, _PICTURE_TYPES)
         detect = wants_detection(request.query, self._cutting.faces is not None)
         if (request.content_length or 0) > SMALL[0]:
-            self._admit(detect)  # before a large body is taken
+            await self._cutting.place(detect)
         with self.batcher.coming():
             async with self._bodies.read(request) as body:
                 due = Due(self.config.deadline_s)

@@ -325,7 +325,7 @@ def test_a_face_alone_never_waits_behind_photos_and_photos_that_would_be_late_ar
     faces, photo = Everywhere(), picture(np.full((300, 400, 3), 90, np.uint8))
     with serving(faces=faces, max_wait_ms=0, deadline_s=2) as server:
         search = server.service._cutting._search
-        search._takes_s = 0.9  # seconds that a photo takes
+        search._takes_s = 0.75  # seconds that a photo takes
         faces.gate.clear()
         answers = []
 
@@ -374,3 +374,37 @@ def test_a_search_whose_deadline_has_passed_is_not_begun():
         assert search.jobs == 0
         assert len(faces.shapes) <= search._threads  # those that ran, and none that waited
         assert server.ask("POST", "/predict", photo)[0] == 200
+
+
+def test_a_large_photo_waits_a_moment_at_the_door_and_is_then_told_to_come_later():
+    faces = Everywhere()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    photo = picture(noise)
+    assert len(photo) > 100_000
+    with serving(faces=faces, max_wait_ms=0, deadline_s=20) as server:
+        search = server.service._cutting._search
+        search._takes_s = 12.0
+        faces.gate.clear()
+        answers = []
+
+        def ask():
+            began = time.monotonic()
+            answers.append((*server.ask("POST", "/predict", photo), time.monotonic() - began))
+
+        clients = [threading.Thread(target=ask) for _ in range(search._threads + 1)]
+        for client in clients:
+            client.start()
+        end = time.monotonic() + 10
+        while not answers and time.monotonic() < end:
+            time.sleep(0.01)
+        (status, headers, _, took), *others = answers
+        assert (status, headers["Retry-After"], others) == (503, "1", [])
+        assert took > 0.4
+        clients.append(threading.Thread(target=ask))  # at the door when the others end
+        clients[-1].start()
+        time.sleep(0.1)
+        assert search.jobs == search._threads
+        faces.gate.set()
+        for client in clients:
+            client.join()
+        assert [answer[0] for answer in answers[1:]] == [200] * (search._threads + 1)
