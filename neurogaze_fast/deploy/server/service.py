@@ -211,6 +211,8 @@ class Service:
         with self.batcher.coming():
             async with self._bodies.read(request) as body:
                 due = Due(self.config.deadline_s)
+                if len(body) > SMALL[0]:
+                    await self._cutting.place(detect)  # others may have come meanwhile
                 self._admit(detect)
                 picture = form.only_file(body, request.headers.get("Content-Type", ""))
                 found = await self._cutting.faces_of_photo(due, picture) if detect else None
