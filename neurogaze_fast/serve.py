@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from neurogaze_fast.deploy.server.config import ServeConfig
@@ -56,9 +57,12 @@ def serve(config: ServeConfig) -> None:
     service = open_service(config, console)
     from neurogaze_fast.deploy.server.lifecycle import serve_until
 
-    def announce(address: str) -> None:
+    def announce(address: str, grpc_address: str | None) -> None:
         console.print(f"Listening on {address} (a page to try it, /predict, and Open Inference "
                       "Protocol v2). Ctrl-C ends.", markup=False, highlight=False)  # fmt: skip
+        if grpc_address is not None:
+            console.print(f"gRPC, Open Inference Protocol v2: {grpc_address}", markup=False,
+                          highlight=False)  # fmt: skip
 
     with stop_on_signal() as stop:
         unfinished = asyncio.run(serve_until(service, config, stop, announce=announce))
@@ -79,8 +83,12 @@ def open_service(config: ServeConfig, console: Console) -> Service:
     """The engine of the options, warmed up by the server later, and what answers with it."""
     try:
         from neurogaze_fast.deploy.server.service import Service
+
+        if config.grpc_port is not None:
+            import_module("neurogaze_fast.deploy.server.grpc_service")
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in ("aiohttp", "prometheus_client"):
+        wanted = ("aiohttp", "prometheus_client", "grpc", "google")
+        if (missing.name or "").partition(".")[0] not in wanted:
             raise
         raise ConfigError(
             f"The package {missing.name} is missing, which the server needs: "

@@ -36,6 +36,9 @@ class ServeConfig:
     """Address to listen on. Any but this machine's own needs --token."""
     port: int = 8000
     """Port to listen on; 0 takes a free one and prints it."""
+    grpc_port: int | None = None
+    """Port for Open Inference Protocol v2 over gRPC, on the same address; 0 takes a free one; by
+    default there is none. Needs grpcio."""
     token: str | None = field(default=None, repr=False)
     """Secret that every request must bring as `Authorization: Bearer TOKEN`, health excepted.
     Better given in the environment variable NEUROGAZE_TOKEN: others can read a command line."""
@@ -60,6 +63,7 @@ class ServeConfig:
             object.__setattr__(self, "token", os.environ[TOKEN_VARIABLE])
         limits = {
             "port": (self.port, 0, 65535),
+            "grpc-port": (self.grpc_port or 0, 0, 65535),
             "threads": (self.threads, 0, 1024),
             "max-batch": (self.max_batch, 1, 4096),
             "max-wait-ms": (self.max_wait_ms, 0, 1000),

@@ -68,9 +68,19 @@ def read_infer(body: bytes, header: str | None, size: int, max_batch: int) -> In
         split = int(header)
         if split > len(body):
             raise malformed(f"{LENGTH_HEADER} is {split}, but the body has {len(body)} bytes")
-    request = _json_object(body[:split])
+    return read_tensors(_json_object(body[:split]), memoryview(body)[split:], size, max_batch)
+
+
+def read_tensors(
+    request: dict[str, Any], tail: memoryview, size: int, max_batch: int
+) -> InferRequest:
+    """Check an infer request; `tail` are the bytes of the tensors that it says are binary.
+
+    Raises:
+        RequestError: 400, saying what is wrong.
+    """
     return InferRequest(
-        images=_images(request.get("inputs"), memoryview(body)[split:], size, max_batch),
+        images=_images(request.get("inputs"), tail, size, max_batch),
         outputs=_outputs(request),
         id=_id(request.get("id")),
     )
@@ -80,11 +90,10 @@ def write_infer(
     request: InferRequest, probabilities: np.ndarray, valence_arousal: np.ndarray
 ) -> tuple[bytes, int | None]:
     """(body, length of its JSON part or None where all of it is JSON) of the reply."""
-    values = {"probabilities": probabilities, "valence_arousal": valence_arousal}
     described: list[dict[str, Any]] = []
     tail: list[bytes] = []
-    for name, binary in request.outputs:
-        array = np.ascontiguousarray(values[name], "<f4")
+    arrays = chosen(request, probabilities, valence_arousal)
+    for (name, array), (_, binary) in zip(arrays, request.outputs, strict=True):
         tensor: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": list(array.shape)}
         if binary:
             tail.append(array.tobytes())
@@ -97,6 +106,14 @@ def write_infer(
         reply["id"] = request.id
     head = json.dumps(reply, allow_nan=False).encode()
     return b"".join([head, *tail]), len(head) if tail else None
+
+
+def chosen(
+    request: InferRequest, probabilities: np.ndarray, valence_arousal: np.ndarray
+) -> list[tuple[str, np.ndarray]]:
+    """(name, little-endian float32 array) of each output that was asked for."""
+    values = {"probabilities": probabilities, "valence_arousal": valence_arousal}
+    return [(name, np.ascontiguousarray(values[name], "<f4")) for name, _ in request.outputs]
 
 
 def _json_object(text: bytes) -> dict[str, Any]:

@@ -23,13 +23,13 @@ async def serve_until(
     config: ServeConfig,
     stop: threading.Event,
     *,
-    announce: Callable[[str], None],
+    announce: Callable[[str, str | None], None],
     limits: Limits | None = None,
     drain_s: float = DRAIN_S,
 ) -> int:
     """Serve until `stop` is set, then close the port and finish what has begun, within `drain_s`.
 
-    `announce` is called with the server's address once it listens.
+    `announce` is called with the server's address once it listens, and with its gRPC address.
 
     Returns:
         How many requests were not finished by then.
@@ -51,22 +51,37 @@ async def serve_until(
             f"({cause.strerror or cause}). Choose another --port (0 takes a free one), or end what "
             "uses this one."
         ) from cause
-    await service.batcher.start()
     host = f"[{config.host}]" if ":" in config.host else config.host
-    announce(f"http://{host}:{listener.sockets[0].getsockname()[1]}")
+    calls, address = None, None
+    if config.grpc_port is not None:
+        from neurogaze_fast.deploy.server import grpc_service
+
+        try:
+            calls, port = await grpc_service.start(service, config)
+        except ConfigError:
+            listener.close()
+            raise
+        address = f"{host}:{port}"
+    await service.batcher.start()
+    announce(f"http://{host}:{listener.sockets[0].getsockname()[1]}", address)
     unfinished = 0
     try:
         while not stop.is_set() and service.batcher.lost is None:
             await asyncio.sleep(_LOOK_S)
         service.batcher.draining = True
         listener.close()
+        ending = asyncio.create_task(calls.stop(drain_s)) if calls is not None else None
         if service.batcher.lost is None:
             unfinished = await _finish(service, drain_s)
+        if ending is not None:
+            await asyncio.wait([ending], timeout=_LOOK_S)
     finally:
         listener.close()
         await service.batcher.stop()
         await asyncio.sleep(_LOOK_S)  # the last errors on their way out
         await server.shutdown(1.0)
+        if calls is not None:
+            await calls.stop(0)
         service.close()
     if service.batcher.lost is not None:
         error = service.batcher.lost

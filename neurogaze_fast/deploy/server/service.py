@@ -11,7 +11,7 @@ import numpy as np
 from aiohttp import web
 
 from neurogaze_fast import __version__
-from neurogaze_fast.deploy.engines.base import Engine
+from neurogaze_fast.deploy.engines.base import Engine, Outputs
 from neurogaze_fast.deploy.face import faces_of
 from neurogaze_fast.deploy.server import form
 from neurogaze_fast.deploy.server import inference_protocol as protocol
@@ -179,6 +179,16 @@ class Service:
             "max_pixels": int(self.config.max_pixels * MEGA),
         }
         return _json(protocol.model_metadata(self.engine.input_size, metadata))
+
+    async def infer(self, asked: protocol.InferRequest) -> Outputs:
+        """The outputs for a tensor that came whole.
+
+        Raises:
+            RequestError: as :meth:`Batcher.submit`.
+        """
+        with self.batcher.coming():
+            self._admit(detect=False)
+            return await self.batcher.submit(asked.images, self.config.deadline_s)
 
     async def _infer(self, request: web.BaseRequest) -> web.Response:
         _want_type(request, _TENSOR_TYPES)

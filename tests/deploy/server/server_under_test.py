@@ -119,8 +119,9 @@ def serving(engine=None, *, service=None, limits=None, faces=None, drain_s=5.0, 
         )
         running.append(Running(served))
 
-        def announce(address):
+        def announce(address, grpc_address):
             running[0].address = ("127.0.0.1", int(address.rpartition(":")[2]))
+            running[0].grpc_address = grpc_address
             started.set()
 
         await serve_until(
