@@ -36,6 +36,10 @@ class Watcher(Protocol):
 
     def batch(self, images: int) -> None: ...
 
+    def computed(self, images: int, queued_s: list[float], took_s: float) -> None: ...
+
+    def failed(self, requests: int, took_s: float) -> None: ...
+
     def shed(self, reason: str) -> None: ...
 
     def inference_failed(self) -> None: ...
@@ -213,14 +217,18 @@ class Batcher:
     async def _answer(self, jobs: list[_Job]) -> None:
         images = jobs[0].images if len(jobs) == 1 else np.concatenate([j.images for j in jobs])
         self._watcher.batch(len(images))
+        began = time.monotonic()
         try:
             probabilities, valence_arousal = await self._run(images)
         except asyncio.CancelledError:  # the server ends, and the engine is not waited for
             _fail(jobs)
             raise
         except Exception:
+            self._watcher.failed(len(jobs), time.monotonic() - began)
             _fail(jobs, 500, "the inference failed")
             return
+        queued_s = [began - job.arrived for job in jobs]
+        self._watcher.computed(len(images), queued_s, time.monotonic() - began)
         start = 0
         for job in jobs:
             end = start + len(job.images)

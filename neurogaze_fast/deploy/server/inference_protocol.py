@@ -25,6 +25,7 @@ VERSION = "1"
 INPUT = "images"
 OUTPUTS = {"probabilities": len(EMOTIONS), "valence_arousal": 2}
 """Name of each output and its values per image."""
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]
 LENGTH_HEADER = "Inference-Header-Content-Length"
 _ID_LENGTH = 256
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from neurogaze_fast.deploy.server.statistics import Statistics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -17,6 +19,7 @@ class Metrics:
     """One registry of its own, so that several servers in one process do not meet."""
 
     def __init__(self, depth: Callable[[], float], ready: Callable[[], bool]) -> None:
+        self.statistics = Statistics()
         self._registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self._registry, "namespace": "neurogaze"}
         self._requests = Counter("requests", "Requests answered.", ["route", "status"], **own)
@@ -44,6 +47,14 @@ class Metrics:
     def batch(self, images: int) -> None:
         """A batch goes to the engine."""
         self._batches.observe(images)
+
+    def computed(self, images: int, queued_s: list[float], took_s: float) -> None:
+        """A batch was computed; see :meth:`Statistics.computed`."""
+        self.statistics.computed(images, queued_s, took_s)
+
+    def failed(self, requests: int, took_s: float) -> None:
+        """A batch of so many requests failed."""
+        self.statistics.failed(requests, took_s)
 
     def shed(self, reason: str) -> None:
         """A request was not computed; `reason` is of :data:`SHED_REASONS`."""

@@ -13,7 +13,7 @@ from aiohttp import web
 from neurogaze_fast import __version__
 from neurogaze_fast.deploy.engines.base import Engine, Outputs
 from neurogaze_fast.deploy.face import faces_of
-from neurogaze_fast.deploy.server import form
+from neurogaze_fast.deploy.server import form, openapi
 from neurogaze_fast.deploy.server import inference_protocol as protocol
 from neurogaze_fast.deploy.server.auth import check_caller
 from neurogaze_fast.deploy.server.batching import Batcher
@@ -28,6 +28,7 @@ from neurogaze_fast.deploy.server.metrics import CONTENT_TYPE, Metrics
 from neurogaze_fast.deploy.server.page import load_page
 from neurogaze_fast.deploy.server.pictures import SMALL
 from neurogaze_fast.deploy.server.queries import asks_for_nothing_else, wants_detection
+from neurogaze_fast.deploy.server.statistics import model_configuration
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 
 _TENSOR_TYPES = ("", "application/json", "application/octet-stream")
@@ -65,6 +66,12 @@ class Service:
         self._bodies = BodyReader(int(config.max_body * MEGA), limits or Limits())
         self._cutting = Cutting(config, engine.input_size, prepare, faces, self.metrics.shed)
         self._page, self._page_headers = load_page()
+        self._description = openapi.description(
+            engine.input_size,
+            self._bodies.max_body,
+            int(config.max_pixels * MEGA),
+            token=config.token is not None,
+        )
         self._routes = self._make_routes()
 
     def _make_routes(self) -> dict[str, tuple[str, dict[str, _Answer]]]:
@@ -76,9 +83,13 @@ class Service:
             "/v2/health/live": ("health", {"GET": self._get_live}),
             "/v2/health/ready": ("health", {"GET": self._get_ready}),
             "/v2": ("metadata", {"GET": self._get_server}),
+            "/openapi.json": ("page", {"GET": self._get_description}),
+            "/docs": ("page", {"GET": self._get_docs}),
         }
         for base in (model, f"{model}/versions/{protocol.VERSION}"):
             routes[base] = ("metadata", {"GET": self._get_model})
+            routes[f"{base}/config"] = ("metadata", {"GET": self._get_config})
+            routes[f"{base}/stats"] = ("metadata", {"GET": self._get_statistics})
             routes[f"{base}/ready"] = ("health", {"GET": self._get_ready})
             routes[f"{base}/infer"] = ("infer", {"POST": self._infer})
         return routes
@@ -149,6 +160,24 @@ class Service:
             headers=PLAIN | self._page_headers,
         )  # fmt: skip
 
+    async def _get_description(self, request: web.BaseRequest) -> web.Response:
+        return _json(self._description)
+
+    async def _get_docs(self, request: web.BaseRequest) -> web.Response:
+        return web.Response(
+            body=openapi.page(self._description), content_type="text/html", charset="utf-8",
+            headers=PLAIN | {"Content-Security-Policy": "default-src 'none'"},
+        )  # fmt: skip
+
+    async def _get_config(self, request: web.BaseRequest) -> web.Response:
+        config = self.config
+        return _json(
+            model_configuration(self.engine.input_size, config.max_batch, config.max_wait_ms)
+        )
+
+    async def _get_statistics(self, request: web.BaseRequest) -> web.Response:
+        return _json(self.metrics.statistics.to_json())
+
     async def _get_metrics(self, request: web.BaseRequest) -> web.Response:
         return web.Response(
             body=self.metrics.text(), headers={**PLAIN, "Content-Type": CONTENT_TYPE}
@@ -164,7 +193,7 @@ class Service:
 
     async def _get_server(self, request: web.BaseRequest) -> web.Response:
         return _json(
-            {"name": "neurogaze_fast", "version": __version__, "extensions": ["binary_tensor_data"]}
+            {"name": "neurogaze_fast", "version": __version__, "extensions": protocol.EXTENSIONS}
         )
 
     async def _get_model(self, request: web.BaseRequest) -> web.Response:

@@ -18,6 +18,13 @@ class Watch:
 
     def __init__(self):
         self.batches, self.sheds, self.failures = [], [], 0
+        self.computed_batches, self.failed_requests = [], 0
+
+    def computed(self, images, queued_s, took_s):
+        self.computed_batches.append((images, queued_s, took_s))
+
+    def failed(self, requests, took_s):
+        self.failed_requests += requests
 
     def batch(self, images):
         self.batches.append(images)

@@ -25,7 +25,7 @@ def test_metadata_and_health(server):
     assert server.json("GET", "/v2/models/neurogaze/ready")[0] == 200
     status, about = server.json("GET", "/v2")
     assert (status, about["name"], about["extensions"]) == (
-        200, "neurogaze_fast", ["binary_tensor_data"]
+        200, "neurogaze_fast", ["binary_tensor_data", "model_configuration", "statistics"]
     )  # fmt: skip
     status, model = server.json("GET", "/v2/models/neurogaze")
     assert status == 200
