@@ -83,3 +83,28 @@ def test_a_planted_import_is_found(tmp_path):
     path = tmp_path / "planted.py"
     path.write_text("def f():\n    from neurogaze_fast.deploy.predictor import Predictor\n")
     assert [floor(module) for module, _ in imports(path)] == [FLOORS.index("deploy")]
+
+
+TESTS = Path(__file__).parent
+
+
+def borrowed(path):
+    """The test files that a file of the tests imports from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("tests.") and ".test_" in name:
+                yield name
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("*.py")), ids=lambda p: p.relative_to(TESTS).as_posix()
+)
+def test_what_tests_share_lies_in_no_test_file(path):
+    """Else its fixtures and its tests would come along, and its imports be everybody's."""
+    assert list(borrowed(path)) == []

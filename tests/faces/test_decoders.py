@@ -18,18 +18,13 @@ from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces import dali_decoder
 from neurogaze_fast.faces.stream import DecodeFailed
 from neurogaze_fast.faces.torch_decoder import TorchDecoder
+from tests.faces.decoders import CPU, dali
 from tests.faces.encoded_sets import encode, file_of, folder_split, pixels
 
-CPU = torch.device("cpu")
 ROUNDING = 1
 """Levels by which DALI and Pillow may differ where colours are summed: both round, differently."""
 RESIZED = 2
 """The same where the size changes: Pillow also rounds between the two directions."""
-
-
-def dali(threads=1):
-    pytest.importorskip("nvidia.dali.fn", exc_type=ImportError)
-    return dali_decoder.DaliDecoder(CPU, threads=threads)
 
 
 DECODERS = {

@@ -25,8 +25,8 @@ from neurogaze_fast.faces.synthetic import write_demo_faces
 from neurogaze_fast.faces.torch_decoder import TorchDecoder
 from neurogaze_fast.faces.write_shards import write_shards
 from neurogaze_fast.pictures import decode_grey
+from tests.faces.decoders import CPU, dali
 from tests.faces.encoded_sets import SIDE, encode, memory_split, pixels, write_folder
-from tests.faces.test_decoders import CPU, dali
 
 
 @pytest.fixture(scope="module")

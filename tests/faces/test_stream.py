@@ -11,8 +11,8 @@ from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.stream import STUCK, DecodedStream, DecodeFailed
 from neurogaze_fast.faces.torch_decoder import TorchDecoder
+from tests.faces.decoders import CPU, dali
 from tests.faces.encoded_sets import SIDE, encode, memory_split, pixels
-from tests.faces.test_decoders import CPU, dali
 
 IMAGES = [pixels(seed) for seed in range(7)]
 PNGS = [encode(image) for image in IMAGES]

@@ -25,7 +25,7 @@ from neurogaze_fast.deploy.engines.tensorrt_build import (
 )
 from neurogaze_fast.deploy.engines.tensorrt_engine import TensorRTEngine, new_context
 from neurogaze_fast.errors import ConfigError
-from tests.deploy.engines.test_onnx_safety import tiny, written
+from tests.deploy.engines.tiny_graph import tiny, written
 from tests.deploy.small_model import graphs_of, write_report
 
 

@@ -8,7 +8,7 @@ from neurogaze_fast.deploy.engines.onnx_safety import open_graph
 from neurogaze_fast.deploy.export.triton import write_repository
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, OutputExistsError
-from tests.deploy.engines.test_onnx_safety import METADATA, tiny, written
+from tests.deploy.engines.tiny_graph import METADATA, tiny, written
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import asyncio
 
 from neurogaze_fast.deploy.server.http_errors import RequestError
+from tests.deploy.server.queue_under_test import refusal, scenario, settle, start
 from tests.deploy.server.server_under_test import grey
-from tests.deploy.server.test_batching import refusal, scenario, settle, start
 
 
 def test_after_a_stall_the_estimate_falls_again_though_no_batch_is_large():
