@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neurogaze_fast.distributed import World
+from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.ops import augment
 from neurogaze_fast.reference import augment_params
@@ -89,7 +90,18 @@ class StudentStep:
         return True, "for each image size"
 
     def begin_epoch(self, epoch: int, size: int, source: tuple[int, int], count: int) -> None:
-        """Draw every row's augmentation of `epoch`, for stored images of `source` (H, W)."""
+        """Draw every row's augmentation of `epoch`, for stored images of `source` (H, W).
+
+        Raises:
+            ConfigError: a larger size was captured before: its graph uses the memory of this one's.
+        """
+        largest = max(self._graphs, default=size)
+        if size < largest:
+            raise ConfigError(
+                f"Epoch {epoch + 1} has images of {size} px after others of {largest} px, but CUDA "
+                "graphs share memory in the order in which sizes rise. Let sizes only rise, or "
+                "train with --no-cuda-graph."
+            )
         rows = torch.arange(count, device=self.device)
         draw = partial(
             augment_params,
@@ -127,6 +139,8 @@ class StudentStep:
             self._on_side_stream(batch)
         else:
             graph = torch.cuda.CUDAGraph()
+            # A later graph takes the memory of the earlier ones, which hold nothing any more once
+            # a larger size is trained; begin_epoch refuses to go back to one of them.
             pool = next(iter(self._graphs.values())).pool() if self._graphs else None
             # The warm-up's stream, and only this thread's calls: DALI and torch's pinning thread
             # may use CUDA at the same time.

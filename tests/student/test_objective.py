@@ -95,3 +95,10 @@ def test_progressive_sizes_rise_in_three_steps():
     assert {image_size(e, 5, size=48, start_size=None) for e in range(5)} == {48}
     assert {image_size(e, 5, size=48, start_size=64) for e in range(5)} == {48}
     assert image_size(0, 1, size=48, start_size=24) == 48
+
+
+def test_sizes_never_fall():
+    for epochs in range(1, 40):
+        for start in (16, 23, 47, 48, 64, None):
+            sizes = [image_size(e, epochs, size=48, start_size=start) for e in range(epochs)]
+            assert sizes == sorted(sizes)

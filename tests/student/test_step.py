@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.student.ema import ExponentialMovingAverage
 from tests.student.trainers import make
 
@@ -58,6 +59,22 @@ def test_the_learning_rate_is_read_from_one_tensor(faces, tmp_path):
 def test_without_a_gpu_nothing_is_captured_and_the_reason_is_said(faces, tmp_path):
     step = make(faces, tmp_path, cuda_graph=True).run_step
     assert (step.graphed, step.graph_reason) == (False, "there is no GPU")
+
+
+def test_graphs_share_memory_so_sizes_only_rise(faces, tmp_path):
+    trainer = make(faces, tmp_path, size=32)
+    step, count = trainer.run_step, len(trainer.rows.images)
+
+    def begin(size):
+        step.begin_epoch(0, size, trainer.loader.source, count)
+
+    begin(32)
+    begin(16)  # without graphs any order will do
+    step._graphs = {16: None, 24: None}
+    with pytest.raises(ConfigError, match=r"images of 16 px after others of 24 px.*only rise"):
+        begin(16)
+    begin(24)
+    begin(32)
 
 
 @pytest.mark.timeout(600)
