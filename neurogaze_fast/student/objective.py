@@ -78,7 +78,9 @@ class Objective(nn.Module):
     Owns the frozen bank, and the projector where one is needed.
 
     A bias-free linear projector comes before Proto-KD and D-Geo when the student's width differs
-    from the bank's; it is trained with the student and dropped afterwards.
+    from the bank's; it is trained with the student and dropped afterwards. There is none where its
+    output would not count (b2 with soft labels): D-Geo, which is only shown then, looks at the
+    features themselves.
     """
 
     class_weights: Tensor
@@ -99,7 +101,8 @@ class Objective(nn.Module):
         self.register_buffer("class_weights", class_weights)
         self.register_buffer("prototypes", prototypes)
         self.projector = None
-        if prototypes is not None and prototypes.shape[1] != width:
+        counts = variant == "b3" or not weights.soft_labels
+        if prototypes is not None and prototypes.shape[1] != width and counts:
             self.projector = nn.Linear(width, prototypes.shape[1], bias=False)
 
     def forward(
@@ -124,9 +127,12 @@ class Objective(nn.Module):
         if self.prototypes is not None:
             assert batch.cells is not None
             projected = features if self.projector is None else self.projector(features)
+            bank = self.prototypes
+            if bank.shape[1] != projected.shape[1]:  # soft labels: D-Geo looks at no bank
+                bank = projected.new_ones(len(bank), projected.shape[1])
             proto, cap, margin = proto_geo_loss(
                 projected,
-                self.prototypes,
+                bank,
                 batch.cells,
                 batch.labels,
                 tau=w.tau,

@@ -1,5 +1,7 @@
 """Variants, weights and the projector."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -102,3 +104,44 @@ def test_sizes_never_fall():
         for start in (16, 23, 47, 48, 64, None):
             sizes = [image_size(e, epochs, size=48, start_size=start) for e in range(epochs)]
             assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("width", [16, 24])
+@pytest.mark.parametrize("soft_labels", [False, True], ids=["bank", "soft labels"])
+@pytest.mark.parametrize("variant", ["b0", "b1", "b2", "b3"])
+def test_whatever_is_trained_gets_a_gradient(batch, variant, soft_labels, width):
+    """Else it would only decay, and processes that train together would wait for its gradient."""
+    torch.manual_seed(3)
+    images, body = torch.randn(32, 5), torch.nn.Linear(5, width)
+    head, bank = torch.nn.Linear(width, 8), None
+    if variant in ("b2", "b3"):
+        cells = torch.softmax(torch.randn(32, 8), 1)
+        batch, bank = replace(batch, cells=cells), torch.eye(8, 16)
+    weights = replace(ObjectiveWeights.from_config(RECIPES["default"]), soft_labels=soft_labels)
+    objective = Objective(variant, weights, torch.ones(8), bank, width)
+    features = body(images)
+    values = objective(features, head(features), batch, 1.0)
+    values["total"].backward()
+    for part in (body, head, objective):
+        for name, parameter in part.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+    expected = width == 24 and variant in ("b2", "b3") and (variant, soft_labels) != ("b2", True)
+    assert (objective.projector is not None) == expected
+
+
+def test_soft_labels_without_a_projector_still_show_the_students_geometry(batch):
+    """As it is where the widths are the same and none is needed."""
+    torch.manual_seed(4)
+    features, logits = torch.randn(32, 24), torch.randn(32, 8)
+    batch = replace(batch, cells=torch.softmax(torch.randn(32, 8), 1))
+    weights = replace(ObjectiveWeights.from_config(RECIPES["default"]), soft_labels=True)
+    found = {
+        width: Objective("b2", weights, torch.ones(8), torch.eye(8, width), 24)(
+            features, logits, batch, 1.0
+        )
+        for width in (16, 24)
+    }
+    assert found[16]["geo_cap"] > 0
+    for name in TERMS:
+        torch.testing.assert_close(found[16][name], found[24][name])
