@@ -33,9 +33,9 @@ TRAIN_FLAGS = """
 --start-size --labels --class-weights --kd-teacher --kd-view --kd-loss --kd-weight --kd-temperature
 --proto-weight --tau --sigma --hard-cells --prototypes --centre-bank --geo-weight --variance-cap
 --margin --geo-start --geo-end --label-smoothing --epochs --batch-size --learning-rate
---weight-decay --warmup --clip --ema --augment --flip --select --loader --workers --cuda-graph
---compile --amp-dtype --amp --device --threads --deterministic --seed --checkpoint-minutes
---log-every
+--weight-decay --warmup --clip --ema --augment --crop-scale --flip --select --loader --workers
+--cuda-graph --compile --amp-dtype --amp --device --threads --deterministic --seed
+--checkpoint-minutes --log-every
 """.split()
 EVALUATE_FLAGS = """
 --run --data --faces --split --neutral-frames --on-conflict --flip --out --verify --device
@@ -157,6 +157,9 @@ def test_each_recipe_carries_its_name(name):
         ({"geo_start": 0.7}, "--geo-start"),
         ({"kd_weight": float("nan")}, "--kd-weight"),
         ({"labels": "votes"}, "--labels votes gives"),
+        ({"crop_scale": 0.0}, "--crop-scale is 0.0; it must be more than 0, at most 1"),
+        ({"crop_scale": 1.1}, "--crop-scale is 1.1"),
+        ({"crop_scale": 0.8, "augment": False}, "--crop-scale is 0.8; it must be 1 where"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

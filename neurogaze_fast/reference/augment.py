@@ -40,6 +40,9 @@ class Augmentation:
     """Largest relative change of contrast about mid grey."""
     cutout: float = 0.2
     """Largest side of the square cut out, as a fraction of the image (0: none)."""
+    crop: float = 1.0
+    """Least area of a random square crop, as a fraction of the image (1: none); a crop lies inside
+    the image before it is turned, scaled and shifted as above."""
 
 
 def augment_params(
@@ -66,13 +69,14 @@ def augment_params(
     """
     height, width = source
     a = augmentation or Augmentation(*([0.0] * 7))
-    u = _uniform(index, seed, epoch, lanes=10)
+    u = _uniform(index, seed, epoch, lanes=13)
     symmetric = 2 * u - 1
     angle = symmetric[:, 0] * (a.rotation * torch.pi / 180)
-    scale = 1 / (1 + symmetric[:, 1] * a.scale)
+    crop = torch.sqrt(a.crop + (1 - a.crop) * u[:, 10])  # its side; its area is uniform
+    scale = crop / (1 + symmetric[:, 1] * a.scale)
     flip = torch.where(u[:, 2] < a.flip, -1.0, 1.0)
-    shift_x = symmetric[:, 3] * a.shift * width
-    shift_y = symmetric[:, 4] * a.shift * height
+    shift_x = (symmetric[:, 3] * a.shift + symmetric[:, 11] * (1 - crop) / 2) * width
+    shift_y = (symmetric[:, 4] * a.shift + symmetric[:, 12] * (1 - crop) / 2) * height
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
 
     # Output pixel centre -> source pixel: centre, rotate + scale + flip, move back and shift.

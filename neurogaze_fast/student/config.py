@@ -112,6 +112,8 @@ class StudentOptions:
     A batch that was skipped counts as a step."""
     augment: bool = True
     """Random rotation, scale, shift, flip, brightness, contrast and cutout."""
+    crop_scale: float = 1.0
+    """Also a random square crop of at least this share of the image's area, resized; 1: none."""
     flip: bool = True
     """Score the mean of the probabilities of each face and its mirror image: two passes a face."""
     select: Literal["macro_f1", "accuracy", "last"] = "macro_f1"
@@ -152,6 +154,9 @@ class TrainConfig(MachineConfig, StudentOptions):
         require(ordered, "geo_start", self.geo_start, "at most --geo-end, both in [0, 1]")
         require(self.size >= 16, "size", self.size, "16 or more")
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
+        crop = self.crop_scale
+        require(0 < crop <= 1, "crop_scale", crop, "more than 0, at most 1")
+        require(self.augment or crop == 1, "crop_scale", crop, "1 where --no-augment is given")
         enough = self.start_size is None or self.start_size >= 16
         require(enough, "start_size", self.start_size, "16 or more, or None")
         crowd = self.kd_teacher == (VOTES,)

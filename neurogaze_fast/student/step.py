@@ -103,13 +103,14 @@ class StudentStep:
                 "train with --no-cuda-graph."
             )
         rows = torch.arange(count, device=self.device)
+        how = Augmentation(crop=self.config.crop_scale) if self.config.augment else None
         draw = partial(
             augment_params,
             rows,
             seed=self.config.seed,
             epoch=epoch,
             source=source,
-            augmentation=Augmentation() if self.config.augment else None,
+            augmentation=how,
         )
         params = draw(size=size)
         if self._params is None:

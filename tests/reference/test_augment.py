@@ -87,6 +87,51 @@ def test_cutout_is_the_mean_grey_in_a_square(store):
     assert hole.any()
 
 
+@pytest.mark.parametrize("size", [20, 33])
+def test_a_crop_is_a_square_inside_the_image_as_pillow_resizes_it(store, size):
+    pixels, params = run(store, size=size, crop=0.4, seed=3)
+    for image, row, result in zip(store, params.tolist(), pixels, strict=True):
+        step, left, top = row[0], row[2] + 0.5 - row[0] / 2, row[5] + 0.5 - row[4] / 2
+        side = step * size
+        assert row[1] == row[3] == 0
+        assert row[4] == pytest.approx(step)
+        assert 0.4 <= (side / 20) ** 2 <= 1
+        box = (max(left, 0), max(top, 0), min(left + side, 20), min(top + side, 20))
+        assert box == pytest.approx((left, top, left + side, top + side), abs=1e-4)
+        expected = Image.fromarray(image.numpy().astype(np.float32)).resize(
+            (size, size), Image.Resampling.BILINEAR, box=box
+        )
+        np.testing.assert_allclose(result, np.asarray(expected), atol=0.05)
+
+
+def test_crops_are_uniform_in_area_and_place_and_leave_the_other_draws_alone():
+    kwargs = {"seed": 0, "epoch": 0, "source": (48, 48), "size": 48}
+    rows = torch.arange(20000)
+    without = augment_params(rows, **kwargs, augmentation=Augmentation(**NONE))
+    params = augment_params(rows, **kwargs, augmentation=Augmentation(**NONE, crop=0.5))
+    assert torch.equal(params[:, 6:], without[:, 6:])
+    side = params[:, 0].double()
+    room = 48 * (1 - side)
+    places = ((params[:, column].double() + 0.5 - side / 2) / room for column in (2, 5))
+    draws = [(side**2 - 0.5) / 0.5, *(place[room > 1] for place in places)]
+    for draw in draws:
+        counts, _ = np.histogram(draw.numpy(), 10, (0, 1))
+        assert np.abs(counts / (len(draw) / 10) - 1).max() < 0.08
+    assert abs(np.corrcoef(draws[1], draws[2])[0, 1]) < 0.02
+
+
+def test_no_crop_changes_nothing_of_what_was_drawn_before_there_was_one():
+    """Runs of earlier versions can be repeated: these numbers are theirs."""
+    params = augment_params(
+        torch.tensor([5]), seed=7, epoch=3, source=(48, 48), size=40, augmentation=Augmentation()
+    )
+    expected = [
+        [1.275599718, -0.138193652, -0.237642288, 0.138193652, 1.275599718, -6.358869553],
+        [28.859413147, 34.446235657, 31.142665863, 36.729488373, 0.956675172, -0.066490233],
+    ]
+    torch.testing.assert_close(params.view(2, 6), torch.tensor(expected), rtol=1e-6, atol=1e-6)
+
+
 def test_parameters_are_a_function_of_seed_epoch_and_row():
     kwargs = {"source": (48, 48), "size": 48, "augmentation": Augmentation()}
     whole = augment_params(torch.arange(100), seed=1, epoch=2, **kwargs)

@@ -77,6 +77,17 @@ def test_graphs_share_memory_so_sizes_only_rise(faces, tmp_path):
     begin(32)
 
 
+def test_crops_are_drawn_as_wide_as_asked(faces, tmp_path):
+    steps = [
+        make(faces, tmp_path / str(scale), crop_scale=scale).run_step for scale in (1.0, 0.999, 0.3)
+    ]
+    for step in steps:
+        step.begin_epoch(0, 16, (48, 48), 400)
+    none, little, much = (step._params[:, (0, 3)].norm(dim=1) * 16 / 48 for step in steps)
+    torch.testing.assert_close(little, none, rtol=1e-3, atol=0)
+    assert 0.3**0.5 <= (much / none).min() < 0.6 < 0.95 < (much / none).max() <= 1
+
+
 @pytest.mark.timeout(600)
 def test_a_compiled_network_trains_alike(faces, tmp_path):
     options = {"epochs": 1, "amp": False, "batch_size": 40, "select": "last"}
