@@ -89,10 +89,15 @@ def operators() -> Any:
     return torch.ops.neurogaze_fast
 
 
-@torch.compiler.assume_constant_result  # how libraries are loaded is not to be traced
 def native(device: str) -> bool:
     """Whether native operators for "cpu" or "cuda" tensors are loaded."""
     return status(device)[0]
+
+
+# torch.compile must not trace how libraries are loaded. This is all that
+# torch.compiler.assume_constant_result does, but that loads the compiler, which takes longer than
+# everything else a start imports.
+native._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache

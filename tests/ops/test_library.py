@@ -129,3 +129,26 @@ def test_tensors_without_memory_run_on_the_reference(cpu):
     values, gradient = PROTO.run(ops.proto_geo_loss, tensors, (9, 6, 5, 8))
     assert [v.device.type for v in values] == ["meta"] * 3
     assert gradient.shape == (9, 6)
+
+
+def test_the_mark_is_what_torchs_own_decorator_sets():
+    def unmarked():
+        pass
+
+    before = set(vars(unmarked))
+    torch.compiler.assume_constant_result(unmarked)
+    (mark,) = set(vars(unmarked)) - before
+    assert vars(_library.native)[mark] is vars(unmarked)[mark] is True
+
+
+def test_the_compiler_is_not_loaded_before_it_is_asked_for():
+    """It takes longer than all other imports of a start together."""
+    script = """
+import json, sys, torch
+from neurogaze_fast import ops
+import neurogaze_fast.student.loop, neurogaze_fast.deploy.engines.torch_engine
+x = torch.zeros(2, 8)
+ops.logit_loss(x, x, x[0], None, label_smoothing=0.0, kd="kl", temperature=1.0)
+print(json.dumps([name for name in ("torch._dynamo", "sympy") if name in sys.modules]))
+"""
+    assert run(script)[0] == []
