@@ -41,6 +41,18 @@ def test_certain_flip_mirrors(store):
     torch.testing.assert_close(pixels, store.flip(2).float(), rtol=0, atol=1e-3)
 
 
+def test_a_mirrored_face_is_the_mirror_image_of_what_it_would_have_been(store):
+    """Rotation, scale and shift are those of the face before it is mirrored: nothing is sheared."""
+    ranges = {"rotation": 25, "scale": 0.2, "shift": 0.1, "brightness": 0.2, "contrast": 0.2}
+    straight, _ = run(store, **ranges)
+    mirrored, params = run(store, **ranges, flip=1)
+    torch.testing.assert_close(mirrored, straight.flip(2), rtol=0, atol=2e-2)
+    a, b, _, c, d = params[:, :5].double().T
+    assert (params[:, 1].abs() > 0.02).any()  # they were turned
+    torch.testing.assert_close(a * b + c * d, torch.zeros_like(a), rtol=0, atol=1e-6)  # no shear
+    assert (a * d - b * c < 0).all()
+
+
 def test_rotation_agrees_with_pillow(store):
     pixels, params = run(store, rotation=30)
     for image, row, result in zip(store, params.tolist(), pixels, strict=True):

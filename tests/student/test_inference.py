@@ -44,6 +44,19 @@ def test_logits_do_not_depend_on_the_batch_and_mode_is_restored(saved, drawn):
     assert predict_logits(model, drawn[0][:0], size=32, device=cpu).shape == (0, 8)
 
 
+def test_the_mirror_image_is_left_for_right(saved, drawn):
+    model, images, cpu = saved[1], drawn[0][:6], torch.device("cpu")
+    how = {"size": 32, "device": cpu}
+    shares = [
+        torch.from_numpy(predict_logits(model, np.ascontiguousarray(x), **how)).double().softmax(1)
+        for x in (images, images[:, :, ::-1], images[:, ::-1])
+    ]
+    got = torch.from_numpy(predict_logits(model, images, **how, flip=True)).double().exp()
+    torch.testing.assert_close(got, (shares[0] + shares[1]) / 2, rtol=1e-4, atol=1e-5)
+    upside_down = (shares[0] + shares[2]) / 2
+    assert (got - upside_down).abs().max() > 1e-4
+
+
 def test_altered_weights_are_refused(saved):
     path, _ = saved
     data = bytearray(path.read_bytes())

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from neurogaze_fast.emotions import EMOTIONS, HIGH_VALENCE, high_valence_indices
 from neurogaze_fast.student.config import RECIPES
 from neurogaze_fast.student.objective import TERMS, Objective, ObjectiveWeights, Targets
 from neurogaze_fast.student.schedule import geo_ramp, image_size
@@ -145,3 +147,66 @@ def test_soft_labels_without_a_projector_still_show_the_students_geometry(batch)
     assert found[16]["geo_cap"] > 0
     for name in TERMS:
         torch.testing.assert_close(found[16][name], found[24][name])
+
+
+OPTIONS = {
+    "kd_weight": 0.7, "proto_weight": 0.3, "geo_weight": 0.2, "label_smoothing": 0.2,
+    "kd_loss": "kl", "kd_temperature": 3.0, "tau": 0.35, "variance_cap": 0.15, "margin": 0.8,
+}  # fmt: skip
+
+
+def softmax(x):
+    e = np.exp(x - x.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def by_hand(features, logits, bank, batch, weights, o):
+    """The terms of the objective by their definitions, in numpy and float64."""
+    f, z, p, t, q, y = (
+        np.asarray(v, np.float64)
+        for v in (features, logits, bank, batch.teacher_logits, batch.cells, batch.targets)
+    )
+    smooth = (1 - o["label_smoothing"]) * y + o["label_smoothing"] / 8
+    ce = -(smooth * weights * np.log(softmax(z))).sum(1).mean()
+    if o["kd_loss"] == "mse":
+        kd = ((z - t) ** 2).mean()
+    else:
+        T = o["kd_temperature"]
+        ours, theirs = softmax(z / T), softmax(t / T)
+        kd = T * T * (theirs * np.log(theirs / ours)).sum(1).mean()
+    u = f / np.linalg.norm(f, axis=1, keepdims=True)
+    cosines = u @ (p / np.linalg.norm(p, axis=1, keepdims=True)).T
+    proto = (q * np.log(q / softmax(cosines / o["tau"]))).sum(1).mean()
+    labels = batch.labels.numpy()
+    mu = np.stack([u[labels == c].mean(0) for c in range(8)])
+    high = [EMOTIONS.index(name) for name in ("happiness", "surprise")]
+    cap = np.mean([max(1 - mu[c] @ mu[c] - o["variance_cap"], 0) for c in high])
+    d = mu / np.linalg.norm(mu, axis=1, keepdims=True)
+    apart = [max(o["margin"] - (1 - d[a] @ d[b]), 0) for a in range(8) for b in range(a)]
+    margin = np.mean(apart)
+    total = (
+        ce + o["kd_weight"] * kd + o["proto_weight"] * proto
+        + o["geo_weight"] * 0.6 * (cap + margin)
+    )  # fmt: skip
+    return dict(zip(TERMS, (total, ce, kd, proto, cap, margin), strict=True))
+
+
+@pytest.mark.parametrize("kd_loss", ["kl", "mse"])
+def test_every_option_reaches_the_objective(batch, kd_loss):
+    """None of them is dropped, exchanged or fixed on the way from the options to the loss."""
+    options = OPTIONS | {"kd_loss": kd_loss}
+    torch.manual_seed(2)
+    features, logits, bank = torch.randn(32, 16) + 0.5, torch.randn(32, 8), torch.randn(25, 16)
+    class_weights = torch.linspace(0.3, 2.2, 8)
+    weights = ObjectiveWeights.from_config(replace(RECIPES["default"], **options))
+    found = Objective("b3", weights, class_weights, bank, 16)(features, logits, batch, 0.6)
+    expected = by_hand(features, logits, bank, batch, class_weights.numpy(), options)
+    assert expected["geo_cap"] > 0.1
+    assert expected["geo_margin"] > 0.1
+    for name in TERMS:
+        assert float(found[name]) == pytest.approx(expected[name], rel=2e-5), name
+
+
+def test_the_capped_classes_are_happiness_and_surprise():
+    assert HIGH_VALENCE == ("happiness", "surprise")
+    assert [EMOTIONS[i] for i in high_valence_indices()] == ["happiness", "surprise"]

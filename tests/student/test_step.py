@@ -56,6 +56,44 @@ def test_the_learning_rate_is_read_from_one_tensor(faces, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
 
 
+def gradient_norm(step):
+    squares = [p.grad.double().square().sum() for p in step._parameters if p.grad is not None]
+    return float(torch.stack(squares).sum().sqrt())
+
+
+def one_step(faces, folder, **options):
+    trainer = make(faces, folder, epochs=1, amp=False, augment=False, **options)
+    step = trainer.run_step
+    step.begin_epoch(0, 16, trainer.loader.source, len(trainer.rows.images))
+    trainer._train_step(next(trainer.loader.epoch(0, 0)))
+    return step
+
+
+def test_gradients_are_clipped_to_the_norm_that_was_asked_for(faces, tmp_path):
+    free = gradient_norm(one_step(faces, tmp_path / "a", clip=1e6))
+    assert free > 0.05
+    half = one_step(faces, tmp_path / "b", clip=free / 2)
+    assert gradient_norm(half) == pytest.approx(free / 2, rel=1e-3)
+    assert gradient_norm(one_step(faces, tmp_path / "c", clip=2 * free)) == pytest.approx(free)
+
+
+def test_only_weights_with_more_than_one_dimension_decay(faces, tmp_path):
+    """With no gradient at all the decay is what is left of a step."""
+    step = one_step(faces, tmp_path, weight_decay=0.5)
+    named = {**dict(step.model.named_parameters()), **dict(step.objective.named_parameters())}
+    before = {name: p.detach().clone() for name, p in named.items()}
+    for state in step.optimizer.state.values():
+        state["exp_avg"].zero_()
+    for parameter in named.values():
+        parameter.grad = torch.zeros_like(parameter)
+    step.rate.fill_(0.1)
+    step.optimizer.step()
+    assert any("bn" in name for name in named)
+    for name, parameter in named.items():
+        kept = 0.95 if parameter.ndim > 1 else 1.0
+        torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)
+
+
 def test_without_a_gpu_nothing_is_captured_and_the_reason_is_said(faces, tmp_path):
     step = make(faces, tmp_path, cuda_graph=True).run_step
     assert (step.graphed, step.graph_reason) == (False, "there is no GPU")
