@@ -30,11 +30,12 @@ COMMANDS = {
 
 TRAIN_FLAGS = """
 --data --faces --on-conflict --bank --out --resume --init --variant --recipe --model --stem --size
---start-size --labels --class-weights --kd-teacher --kd-view --kd-loss --kd-weight --kd-temperature
---proto-weight --tau --sigma --hard-cells --prototypes --centre-bank --geo-weight --variance-cap
---margin --geo-start --geo-end --label-smoothing --epochs --batch-size --learning-rate
---weight-decay --warmup --clip --ema --augment --crop-scale --flip --select --loader --workers
---cuda-graph --compile --amp-dtype --amp --device --threads --deterministic --seed
+--start-size --labels --class-weights --class-weight-mean --kd-teacher --kd-view --kd-loss
+--kd-weight --kd-temperature --proto-weight --tau --sigma --hard-cells --distinct-cells --prototypes
+--centre-bank --geo-weight --variance-cap --margin --geo-start --geo-end --label-smoothing --epochs
+--batch-size --learning-rate --weight-decay --warmup --clip --ema --augment --crop-scale --flip
+--select --loader --workers --cuda-graph --compile --amp-dtype --amp --device --threads
+--deterministic --seed
 --checkpoint-minutes --log-every
 """.split()
 EVALUATE_FLAGS = """
@@ -131,6 +132,15 @@ def test_paper_recipe_is_as_published():
     assert {name: paper[name] for name in expected} == expected
 
 
+def test_default_weights_are_the_papers_on_the_scale_of_cross_entropy():
+    """They were tuned when sqrt weights made cross-entropy 0.436 as large on FERPlus."""
+    default, paper = RECIPES["default"], RECIPES["paper"]
+    assert default.kd_weight == pytest.approx(1.0 / 0.4359, rel=3e-3)
+    for name in ("proto_weight", "geo_weight", "clip"):
+        ratio = getattr(default, name) / getattr(paper, name)
+        assert ratio == pytest.approx(default.kd_weight), name
+
+
 def test_recipe_sets_defaults_and_flags_override_them():
     config = train_command.parse(["--recipe", "paper", "--epochs", "3"])
     assert (config.recipe, config.epochs, config.learning_rate) == ("paper", 3, 2e-4)
@@ -156,6 +166,8 @@ def test_each_recipe_carries_its_name(name):
         ({"label_smoothing": 1.0}, "--label-smoothing"),
         ({"geo_start": 0.7}, "--geo-start"),
         ({"kd_weight": float("nan")}, "--kd-weight"),
+        ({"variance_cap": -0.1}, "--variance-cap is -0.1; it must be 0 or more, or auto"),
+        ({"variance_cap": "auto", "geo_start": 0.0}, "there is no before"),
         ({"labels": "votes"}, "--labels votes gives"),
         ({"crop_scale": 0.0}, "--crop-scale is 0.0; it must be more than 0, at most 1"),
         ({"crop_scale": 1.1}, "--crop-scale is 1.1"),

@@ -116,6 +116,7 @@ def test_the_options_are_read_one_for_one(folder, read, kind, paths):
         assert found == (Path(value) if name in paths else value), name
     if kind is TrainConfig:
         assert config.kd_view == "plain"  # what a run as KD teacher looked at in that version
+        assert config.class_weight_mean == "classes"  # what it trained with
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])

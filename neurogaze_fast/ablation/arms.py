@@ -48,7 +48,7 @@ _ALL = (
     _b3("grid-9", "B3, 9x9 grid", 9),
     _b3("geo-early", "B3, D-Geo from epoch 0", geo_start=0.0, geo_end=0.0),
     Arm("kd-resnet50", "CE + KD from a ResNet-50", {
-        "variant": "b1", "kd_weight": 0.3, "kd_temperature": 5.0,
+        "variant": "b1", "kd_weight": 0.69, "kd_temperature": 5.0,
     }, "b1"),
 )  # fmt: skip
 

@@ -19,9 +19,10 @@ from neurogaze_fast.training.run_folder import CONFIG_FILE
 
 FILE = "fingerprint.json"
 SWITCHES = (
-    "variant", "recipe", "labels", "label_smoothing", "class_weights", "kd_teacher", "kd_loss",
+    "variant", "recipe", "labels", "label_smoothing", "class_weights", "class_weight_mean",
+    "kd_teacher", "kd_loss",
     "kd_weight", "kd_temperature", "prototypes", "centre_bank", "proto_weight", "tau", "sigma",
-    "hard_cells", "geo_weight", "variance_cap", "margin", "geo_start", "geo_end",
+    "hard_cells", "distinct_cells", "geo_weight", "variance_cap", "margin", "geo_start", "geo_end",
 )  # fmt: skip
 """Options that say what was distilled, and how strongly."""
 

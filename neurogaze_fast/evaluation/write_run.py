@@ -22,6 +22,7 @@ from neurogaze_fast.evaluation.scoring import (
     score,
 )
 from neurogaze_fast.evaluation.training_images import TrainingImages, save_training_images
+from neurogaze_fast.student.geometry_watch import binding
 from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import MODEL_FILE
 
@@ -66,6 +67,7 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     metrics["once"] = _each_face_once(model, run, found["valid"], how)
     metrics["training_images"] = save_training_images(folder, faces["train"])
     metrics["data"] = {"sha256": metadata["data"]["sha256"]}
+    metrics["geo"] = binding(history, run.config)
     _write_json(folder / METRICS_FILE, metrics)
     switches = {name: value for name, value in to_dict(run.config).items() if name in SWITCHES}
     fingerprint = write_fingerprint(folder, metadata, switches, run.device.type)

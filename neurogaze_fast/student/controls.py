@@ -5,9 +5,16 @@ targets over its cells, or from any regulariser at all. Each control takes one o
 
 * ``random``: directions drawn anew for each seed; the grid and the targets stay;
 * ``shuffled``: the bank's own prototypes in another order; their geometry no longer fits the grid;
+* ``same-spectrum``: random ones, drawn for each seed, whose Gram matrix has the bank's spectrum and
+  common direction (plain random ones lose both);
+* ``va-kernel``: a smooth map of the cells' places on the circumplex with the bank's spectrum: all
+  that a bank can say without EEG. What the bank adds to it is what the EEG adds;
 * ``classes``: eight one-hot directions, one for each emotion: no grid, no valence and arousal;
 * ``valence-arousal``: no prototypes: soft labels in which emotions that are near each other on the
   circumplex share probability, compared with the student's own softmax.
+
+``learnable`` prototypes start as the bank and are trained with the student (the paper's future
+work), ``learnable-random`` start as ``random``: their control.
 
 The paper reports none of them.
 """
@@ -20,9 +27,10 @@ from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.errors import BankError
 from neurogaze_fast.prototypes.bank import PrototypeBank
 from neurogaze_fast.prototypes.grid import emotion_cells
+from neurogaze_fast.prototypes.spectrum import same_spectrum_prototypes, va_kernel_prototypes
 from neurogaze_fast.student.config import TrainConfig
 
-_STREAM = {"random": 1, "shuffled": 2}
+_STREAM = {"random": 1, "shuffled": 2, "same-spectrum": 3, "learnable-random": 4}
 
 
 def prototypes_and_cells(bank: PrototypeBank, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -40,13 +48,20 @@ def prototypes_and_cells(bank: PrototypeBank, config: TrainConfig) -> tuple[np.n
         spread = kind == "valence-arousal"
         return one_hot, emotion_affinity(config.sigma) if spread else np.eye(8, dtype=np.float32)
     prototypes = bank.prototypes
-    if kind == "random":
+    if kind in ("random", "learnable-random"):
         prototypes = _unit(_generator(config).standard_normal(prototypes.shape))
     elif kind == "shuffled":
         prototypes = prototypes[_generator(config).permutation(len(prototypes))]
+    elif kind == "same-spectrum":
+        prototypes = same_spectrum_prototypes(bank, _generator(config))
+    elif kind == "va-kernel":
+        prototypes = va_kernel_prototypes(bank)
     if config.centre_bank:
         prototypes = _unit(prototypes - prototypes.mean(0, dtype=np.float64))
-    return prototypes, emotion_cells(bank.grid, sigma=config.sigma, hard=config.hard_cells)
+    cells = emotion_cells(
+        bank.grid, sigma=config.sigma, hard=config.hard_cells, distinct=config.distinct_cells
+    )
+    return prototypes, cells
 
 
 def emotion_affinity(sigma: float) -> np.ndarray:

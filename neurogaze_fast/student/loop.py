@@ -25,6 +25,7 @@ from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.signals import stop_on_signal
 from neurogaze_fast.student.best import KEEP_BEST, find_best
 from neurogaze_fast.student.config import TrainConfig
+from neurogaze_fast.student.geometry_watch import GeometryWatch
 from neurogaze_fast.student.networks import Student
 from neurogaze_fast.student.objective import TERMS, Objective
 from neurogaze_fast.student.schedule import geo_ramp, image_size
@@ -82,6 +83,7 @@ class Trainer:
             config, self.model, objective.to(device), rows.targets, device, world
         )
         self.total_steps = len(self.order) * config.epochs
+        self.geometry = GeometryWatch(config, self.run_step, self.total_steps)
         self.epoch = self.batch = self.step = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -157,6 +159,7 @@ class Trainer:
     def _train_step(self, batch: Batch) -> None:
         config = self.config
         ramp = geo_ramp(self.step / self.total_steps, config.geo_start, config.geo_end)
+        self.geometry.before(self.step)
         self.run_step(batch, self.step, self._rate(self.step), ramp)
 
     def _rate(self, step: int) -> float:
@@ -223,6 +226,7 @@ class Trainer:
             "learning_rate": self._rate(self.step - 1),
             "skipped_batches": int(len(self.order) - step.counted),
             "train": dict(zip(TERMS, means, strict=True)),
+            **self.geometry.entry(),
             "valid": valid,
         }
         self.history.append(entry)
@@ -235,6 +239,7 @@ class Trainer:
         self.epoch, self.batch = self.epoch + 1, 0
         step.totals.zero_()
         step.counted.zero_()
+        step.hinges.zero_()
         self._seconds = self._wait = 0.0
         value = valid.get(config.select, self.epoch)
         # Only epochs at the full size compete: the model is used at that size.
@@ -311,6 +316,7 @@ class Trainer:
             "lost": self.lost,
             "run": self.run,
             "clock": [self._seconds, self._wait],
+            "variance_cap": self.geometry.cap,
             **machine_state(self.device),
         }
 
@@ -346,6 +352,8 @@ class Trainer:
             )
         self.run_step.load_state_dict(state["step"])
         self.loader.load_state_dict(state["loader"])
+        if state.get("variance_cap") is not None:
+            self.geometry.set(state["variance_cap"])
         self.epoch, self.batch, self.step = epoch, batch, step
         self.history, self.best = state["history"], state["best"]
         self.lost = state.get("lost")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neurogaze_fast.emotions import high_valence_indices
 from neurogaze_fast.ops import logit_loss, proto_geo_loss
 from neurogaze_fast.reference.proto_geo_loss import Reduce
-from neurogaze_fast.student.config import TrainConfig
+from neurogaze_fast.student.config import LEARNABLE, TrainConfig
 
 TERMS = ("total", "ce", "kd", "proto", "geo_cap", "geo_margin")
 
@@ -28,9 +28,12 @@ class ObjectiveWeights:
     kd_temperature: float
     tau: float
     variance_cap: float
+    """0 where it is still to be chosen: the term then is the variance itself."""
     margin: float
     soft_labels: bool = False
     """Proto-KD's targets are over the emotions, and compared with the student's softmax."""
+    learnable: bool = False
+    """The prototypes are trained with the student."""
 
     @classmethod
     def from_config(cls, config: TrainConfig) -> ObjectiveWeights:
@@ -43,9 +46,10 @@ class ObjectiveWeights:
             kd_loss=config.kd_loss,
             kd_temperature=config.kd_temperature,
             tau=config.tau,
-            variance_cap=config.variance_cap,
+            variance_cap=0.0 if config.variance_cap == "auto" else float(config.variance_cap),
             margin=config.margin,
             soft_labels=config.prototypes == "valence-arousal",
+            learnable=config.prototypes in LEARNABLE,
         )
 
 
@@ -75,7 +79,7 @@ class Targets:
 class Objective(nn.Module):
     """Weighs the terms of a variant (b0: CE; b1: + KD; b2: + Proto-KD; b3: + D-Geo).
 
-    Owns the frozen bank, and the projector where one is needed.
+    Owns the prototypes, frozen or learnt, and the projector where one is needed.
 
     A bias-free linear projector comes before Proto-KD and D-Geo when the student's width differs
     from the bank's; it is trained with the student and dropped afterwards. There is none where its
@@ -98,8 +102,12 @@ class Objective(nn.Module):
         """`reduce`: sums over processes, so that D-Geo's class means are the global batch's."""
         super().__init__()
         self.variant, self.weights, self._reduce = variant, weights, reduce
+        self.variance_cap = weights.variance_cap
         self.register_buffer("class_weights", class_weights)
-        self.register_buffer("prototypes", prototypes)
+        if weights.learnable and prototypes is not None:
+            self.prototypes = nn.Parameter(prototypes.clone())
+        else:
+            self.register_buffer("prototypes", prototypes)
         self.projector = None
         counts = variant == "b3" or not weights.soft_labels
         if prototypes is not None and prototypes.shape[1] != width and counts:
@@ -136,7 +144,7 @@ class Objective(nn.Module):
                 batch.cells,
                 batch.labels,
                 tau=w.tau,
-                variance_cap=w.variance_cap,
+                variance_cap=self.variance_cap,
                 margin=w.margin,
                 high_valence=high_valence_indices(),
                 reduce=self._reduce,

@@ -24,6 +24,7 @@ from neurogaze_fast.student.objective import TERMS, Objective, Targets
 from neurogaze_fast.training.guard import NonFiniteGuard
 from neurogaze_fast.training.optimizer import adamw
 
+CAP, MARGIN = TERMS.index("geo_cap"), TERMS.index("geo_margin")
 EAGER_STEPS = 3
 """Steps of each image size before it is captured: libraries choose their kernels in them."""
 
@@ -64,6 +65,12 @@ class StudentStep:
         self.guard = NonFiniteGuard(model, device)
         self.totals = torch.zeros(len(TERMS), dtype=torch.float64, device=device)
         self.counted = torch.zeros((), dtype=torch.float64, device=device)
+        self.hinges = torch.zeros(3, dtype=torch.float64, device=device)
+        """Batches in which D-Geo's cap and margin were above 0, and batches that had a cap."""
+        self.variance = torch.zeros(2, dtype=torch.float64, device=device)
+        """Sum over batches of the high-valence classes' variance, and their number."""
+        self.watched = torch.zeros(2, dtype=torch.float64, device=device)
+        """Whether a batch has a cap, and whether its variance is added up (set_watch)."""
         self.ramp = torch.zeros((), device=device)
         self.step = torch.zeros((), dtype=torch.int64, device=device)
         self._params: Tensor | None = None
@@ -152,6 +159,16 @@ class StudentStep:
             self._graphs[self._size] = graph
             graph.replay()  # capturing only records
 
+    def set_watch(self, *, capped: bool, measured: bool) -> None:
+        """What of D-Geo is counted in the next batch: see `hinges` and `variance`."""
+        self.watched[0].fill_(float(capped))
+        self.watched[1].fill_(float(measured))
+
+    def set_variance_cap(self, cap: float) -> None:
+        """Use another cap from the next batch on."""
+        self.objective.variance_cap = cap
+        self._graphs.clear()  # they hold the old one
+
     def _on_side_stream(self, batch: Batch) -> None:
         # On a stream of its own, as capture asks of the steps before it.
         current, side = torch.cuda.current_stream(), self._side_stream()
@@ -225,6 +242,11 @@ class StudentStep:
             self.ema.update()
         self.totals += torch.where(bad > 0, 0.0, values)
         self.counted += 1 - bad
+        capped, measured = self.watched
+        cap, margin = values[CAP], values[MARGIN]
+        seen = torch.stack(((cap > 0) * capped, (margin > 0).double(), capped))
+        self.hinges += torch.where(bad > 0, 0.0, seen)
+        self.variance += torch.where(bad > 0, 0.0, torch.stack((cap * measured, measured)))
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, scaler, average, guard and the epoch's sums."""
@@ -237,6 +259,8 @@ class StudentStep:
             "guard": self.guard.state_dict(),
             "totals": self.totals.cpu(),
             "counted": self.counted.cpu(),
+            "hinges": self.hinges.cpu(),
+            "variance": self.variance.cpu(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -253,6 +277,8 @@ class StudentStep:
         self.guard.load_state_dict(state["guard"])
         self.totals.copy_(state["totals"])
         self.counted.copy_(state["counted"])
+        for name, own in (("hinges", self.hinges), ("variance", self.variance)):
+            own.copy_(state.get(name, torch.zeros_like(own)))  # older versions did not count
 
 
 class _Network(nn.Module):

@@ -81,5 +81,7 @@ def training_rows(
             None if teacher is None else on_device(teacher),
             None if cells is None else on_device(cells),
         ),
-        class_weights=on_device(class_weights(labels, config.class_weights)),
+        class_weights=on_device(
+            class_weights(labels, config.class_weights, mean_over=config.class_weight_mean)
+        ),
     )

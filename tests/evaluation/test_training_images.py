@@ -1,4 +1,4 @@
-"""Which images of a set the model was trained with: flags on the very rows, and what they change."""
+"""Which images of a set the model was trained with: flags on the very rows, and their use."""
 
 import numpy as np
 import pytest

@@ -76,9 +76,13 @@ def test_shares_of_a_row_without_emotion_votes_are_zero():
 
 @pytest.mark.parametrize(("scheme", "ratio"), [("none", 1), ("sqrt", 2), ("inverse", 4)])
 def test_class_weights(scheme, ratio):
-    weights = class_weights(np.array([0] * 4 + [1]), scheme)
+    labels = np.array([0] * 4 + [1])
+    weights = class_weights(labels, scheme)
     assert weights[1] / weights[0] == pytest.approx(ratio)
-    assert weights[:2].mean() == pytest.approx(1)
+    assert weights[labels].mean() == pytest.approx(1)  # what a row gets
+    classes = class_weights(labels, scheme, mean_over="classes")
+    assert classes[:2].mean() == pytest.approx(1)
+    assert classes[1] / classes[0] == pytest.approx(ratio)
     if scheme != "none":
         assert not weights[2:].any()
 

@@ -1,12 +1,16 @@
 """What training learns from, row by row, against arithmetic done another way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from neurogaze_fast.faces.faceset import FaceSplit
+from neurogaze_fast.faces.labels import class_weights
 from neurogaze_fast.prototypes.grid import emotion_cells
 from neurogaze_fast.student.config import TrainConfig
+from neurogaze_fast.student.objective import Objective, ObjectiveWeights, Targets
 from neurogaze_fast.student.targets import training_rows
 
 CPU = torch.device("cpu")
@@ -68,3 +72,41 @@ def test_class_weights_are_those_of_the_rows(split, scheme, power):
     for label, value in weight.items():
         assert found[label] / found[1] == pytest.approx(value)
     assert found[[2, 4, 5, 6, 7]].tolist() == [0] * 5
+    assert found[LABELS].mean() == pytest.approx(1)
+    before = rows_of(split, class_weights=scheme, class_weight_mean="classes").class_weights.numpy()
+    assert before[[0, 1, 3]].mean() == pytest.approx(1)
+    np.testing.assert_allclose(before / before[1], found / found[1], rtol=1e-6)
+
+
+def test_the_default_objective_is_what_it_was_times_one_factor(split):
+    """Old weights beside class weights of mean 1, and the new ones beside rows of mean 1."""
+    torch.manual_seed(0)
+    # As on FERPlus: the rows' weights of the old scale average 0.436.
+    labels = np.repeat(np.arange(8), [10309, 7528, 3562, 3515, 2467, 191, 652, 165])
+    old_weights, new_weights = (
+        torch.from_numpy(class_weights(labels, "sqrt", mean_over=over))
+        for over in ("classes", "rows")
+    )
+    n = 64
+    batch = Targets(
+        labels=torch.arange(n) % 8,
+        targets=torch.nn.functional.one_hot(torch.arange(n) % 8, 8).float(),
+        teacher_logits=torch.randn(n, 8),
+        cells=torch.softmax(torch.randn(n, 25), 1),
+    )
+    bank = torch.randn(25, 16)
+    default = TrainConfig()
+    factor = default.kd_weight
+    old = replace(default, kd_weight=1.0, proto_weight=0.12, geo_weight=0.012, clip=1.0)
+    gradients = []
+    for config, weights in ((old, old_weights), (default, new_weights)):
+        torch.manual_seed(1)
+        features = (torch.randn(n, 16) + 0.4).requires_grad_()
+        logits = torch.randn(n, 8, requires_grad=True)
+        objective = Objective("b3", ObjectiveWeights.from_config(config), weights, bank, 16)
+        total = objective(features, logits, batch, 1.0)["total"]
+        gradients.append(torch.autograd.grad(total, (features, logits)))
+    for before, after in zip(*gradients, strict=True):
+        distance = (after / factor - before).norm() / before.norm()
+        assert distance < 4e-3  # 2.3 stands for 2.2941
+    assert default.clip == factor * old.clip  # the same gradients are clipped
