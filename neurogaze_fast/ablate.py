@@ -26,6 +26,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[AblateConfig, TrainConfig]
     import tyro
 
     from neurogaze_fast import train
+    from neurogaze_fast.ablation.planfile import planned
 
     config, rest = tyro.cli(
         AblateConfig,
@@ -35,6 +36,9 @@ def parse(argv: Sequence[str] | None = None) -> tuple[AblateConfig, TrainConfig]
         return_unknown_args=True,
     )
     names = {word.split("=")[0].removeprefix("--").removeprefix("no-") for word in rest}
+    if config.plan is not None:
+        config, rest = planned(config, rest)
+        names = {word.split("=")[0].removeprefix("--").removeprefix("no-") for word in rest}
     taken = sorted(name for name in OWN if name in names)
     if taken:
         raise ConfigError(
@@ -56,6 +60,7 @@ def ablate(config: AblateConfig, base: TrainConfig) -> dict[str, Any]:
 
     from neurogaze_fast.ablation.banks import make_banks
     from neurogaze_fast.ablation.plan import PlannedRun, check_runs, plan_runs, side_by_side
+    from neurogaze_fast.ablation.planfile import keep_plan, read_plan
     from neurogaze_fast.ablation.report import write_ablation
     from neurogaze_fast.ablation.runner import Runner
     from neurogaze_fast.ablation.tables import ablation_table
@@ -63,6 +68,7 @@ def ablate(config: AblateConfig, base: TrainConfig) -> dict[str, Any]:
 
     console = Console()
     config.out.mkdir(parents=True, exist_ok=True)
+    plan = None if config.plan is None else keep_plan(read_plan(config.plan), config.out)
     banks = make_banks(config, config.out / "banks", console)
     runs, left_out = plan_runs(config, base, banks)
     check_runs(runs)
@@ -83,7 +89,10 @@ def ablate(config: AblateConfig, base: TrainConfig) -> dict[str, Any]:
 
     def write(run: PlannedRun | None = None) -> dict[str, Any]:
         missing = {run.name: why for run in runs if (why := runner.failed.get(run.name))}
-        return write_ablation(config.out, left_out={**left_out, **missing}, planned=runs)
+        return write_ablation(
+            config.out, left_out={**left_out, **missing}, planned=runs, plan=plan,
+            mixed=config.mixed,
+        )  # fmt: skip
 
     runner.run(runs, on_done=write)
     summary = write()

@@ -44,9 +44,9 @@ EVALUATE_FLAGS = """
 """.split()
 
 
-ABLATE_FLAGS = (
-    "--data --faces --teacher --bank --seeds --arms --jobs --out --keep-checkpoints".split()
-)
+ABLATE_FLAGS = """
+--data --faces --teacher --bank --seeds --arms --plan --mixed --jobs --out --keep-checkpoints
+""".split()
 EXPORT_FLAGS = """
 --run --engine --precision --input-size --data --faces --calibrate --out --triton --parity-faces
 --calibration-faces --threads --json

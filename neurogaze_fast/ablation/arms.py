@@ -39,6 +39,10 @@ _ALL = (
     _b3("random", "B3, random prototypes", first=True, prototypes="random"),
     _b3("shuffled", "B3, the bank's prototypes in another order", first=True,
         prototypes="shuffled"),
+    _b3("va-kernel", "B3, a smooth map of valence and arousal with the bank's spectrum, no EEG",
+        first=True, prototypes="va-kernel"),
+    _b3("same-spectrum", "B3, random prototypes with the bank's spectrum", first=True,
+        prototypes="same-spectrum"),
     _b3("classes", "B3, one-hot class prototypes", prototypes="classes"),
     _b3("va-labels", "B3, soft V/A labels, no prototypes", prototypes="valence-arousal"),
     _b3("centred", "B3, bank without its mean direction", centre_bank=True),
@@ -46,6 +50,16 @@ _ALL = (
     _b3("tau-0.1", "B3, tau 0.1", tau=0.1),
     _b3("grid-7", "B3, 7x7 grid", 7),
     _b3("grid-9", "B3, 9x9 grid", 9),
+    _b3("distinct", "B3, targets that keep anger and contempt apart", distinct_cells=True),
+    _b3("learnable", "B3, prototypes learnt from the bank", prototypes="learnable"),
+    _b3("learnable-random", "B3, prototypes learnt from random ones",
+        prototypes="learnable-random"),
+    Arm("cap-auto", "B3, a variance cap that binds", {
+        "variant": "b3", "variance_cap": "auto",
+    }, "b2", PAPER_GRID),
+    Arm("cap-only", "B3, a variance cap that binds and no margin", {
+        "variant": "b3", "variance_cap": "auto", "margin": 0.0,
+    }, "b2", PAPER_GRID),
     _b3("geo-early", "B3, D-Geo from epoch 0", geo_start=0.0, geo_end=0.0),
     Arm("kd-resnet50", "CE + KD from a ResNet-50", {
         "variant": "b1", "kd_weight": 0.69, "kd_temperature": 5.0,
@@ -55,12 +69,17 @@ _ALL = (
 ARMS = {arm.name: arm for arm in _ALL}
 """Every arm, in the order in which they are shown. ``b3`` itself is the case tau 0.9, 5x5."""
 
+PRIMARY = ("b3", "va-kernel")
+"""What the EEG in the bank adds to all that can be said of the grid without any."""
 EXTRA_COMPARISONS = (
+    PRIMARY,
     ("b3", "b0"),
     ("b3", "b1"),
+    ("b3", "same-spectrum"),
     ("b3", "random"),
     ("b3", "shuffled"),
     ("random", "b1"),
+    ("learnable", "learnable-random"),
 )
 """Pairs (arm, compared with) beyond each arm's own, where both were run."""
 

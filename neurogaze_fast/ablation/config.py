@@ -21,16 +21,24 @@ class AblateConfig:
     """Folder of the face set."""
     faces: Faces | None = None
     """Kind of face set; by default told from --data, else demo."""
-    teacher: Path | None = None
-    """Run of train_teacher: the banks of every grid are built from it."""
-    bank: Path | None = None
-    """A 5x5 bank instead of --teacher; arms with other grids are then left out. With neither, the
-    banks are synthetic and know no EEG."""
+    teacher: tuple[Path, ...] = ()
+    """Runs of train_teacher: the banks of every grid are built from them. Seeds take turns: where
+    there are several, every difference is over teachers, too."""
+    bank: tuple[Path, ...] = ()
+    """5x5 banks instead of --teacher, one or several; arms with other grids are then left out. With
+    neither, the banks are synthetic and know no EEG."""
     seeds: int = 5
     """Runs of each arm."""
     arms: tuple[str, ...] = field(default_factory=tuple)
-    """Arms to run, of b0 b1 b2 b3 random shuffled classes va-labels centred tau-0.07 tau-0.1 grid-7
-    grid-9 geo-early kd-resnet50; by default all."""
+    """Arms to run, of b0 b1 b2 b3 random shuffled va-kernel same-spectrum classes va-labels centred
+    tau-0.07 tau-0.1 grid-7 grid-9 distinct learnable learnable-random cap-auto cap-only geo-early
+    kd-resnet50; by default all."""
+    plan: Path | None = None
+    """A plan file (TOML) that was written before the runs: it sets arms, seeds, train's options,
+    and which differences were asked for; the report tells them from those looked at afterwards."""
+    mixed: bool = False
+    """Tabulate runs of different code, threads or machines, or of different banks within a seed,
+    together; the tables then say so."""
     jobs: int = 0
     """Runs side by side; 0: one for each CPU core, or four on a GPU."""
     out: Path = Path("runs/ablation")
@@ -46,5 +54,5 @@ class AblateConfig:
             raise ConfigError(
                 f"--arms {' '.join(unknown)}: there is no such arm. Choose among {' '.join(ARMS)}."
             )
-        if self.teacher is not None and self.bank is not None:
+        if self.teacher and self.bank:
             raise ConfigError("--teacher and --bank both say where the bank comes from. Give one.")

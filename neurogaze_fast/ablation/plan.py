@@ -103,16 +103,17 @@ def check_runs(runs: list[PlannedRun]) -> None:
 
 
 def plan_runs(
-    config: AblateConfig, base: TrainConfig, banks: dict[int, Path]
+    config: AblateConfig, base: TrainConfig, banks: dict[int, list[Path]]
 ) -> tuple[list[PlannedRun], dict[str, str]]:
     """(the runs in the order to take them, arm -> why it is left out).
 
-    The paper's variants and the random and shuffled banks come first, seed by seed, so that an
-    ablation that is cut short holds whole pairs.
+    Seed by seed, so that an ablation that is cut short holds whole sets; where no arms were chosen
+    the paper's variants and the controls of the bank come before all others.
 
     Args:
         base: options all runs share.
-        banks: side of the grid -> bank file.
+        banks: side of the grid -> bank files; seeds take them in turn, so that whatever seeds are
+            done, the teachers are as evenly among them as can be.
     """
     chosen = [arm for name, arm in ARMS.items() if not config.arms or name in config.arms]
     left_out = {
@@ -128,8 +129,10 @@ def plan_runs(
         replace(base, variant="b0", model="resnet50", seed=0, bank=None),
     )
     runs: list[PlannedRun] = []
-    for first in (True, False):
-        group = [arm for arm in chosen if arm.first is first]
+    groups = [chosen]
+    if not config.arms:
+        groups = [[arm for arm in chosen if arm.first is first] for first in (True, False)]
+    for group in groups:
         if any(arm.name == "kd-resnet50" for arm in group):
             runs.append(teacher)
         for seed in range(config.seeds):
@@ -142,10 +145,10 @@ def _planned(
     seed: int,
     config: AblateConfig,
     base: TrainConfig,
-    banks: dict[int, Path],
+    banks: dict[int, list[Path]],
     teacher: PlannedRun,
 ) -> PlannedRun:
-    bank = None if arm.grid is None else banks[arm.grid]
+    bank = None if arm.grid is None else banks[arm.grid][seed % len(banks[arm.grid])]
     options = {**arm.changes, "seed": seed, "bank": bank}
     after = None
     if arm.name == "kd-resnet50":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neurogaze_fast.ablation.plan import PlannedRun, train_flags
+from neurogaze_fast.ablation.planfile import Plan
 from neurogaze_fast.ablation.plots import STYLE, plot_differences, plot_timeline
 from neurogaze_fast.ablation.results import collect, paired
 from neurogaze_fast.ablation.summary import summarise
@@ -29,7 +30,12 @@ NOT_YET = "not run yet"
 
 
 def write_ablation(
-    out: Path, *, left_out: dict[str, str], planned: list[PlannedRun]
+    out: Path,
+    *,
+    left_out: dict[str, str],
+    planned: list[PlannedRun],
+    plan: Plan | None = None,
+    mixed: bool = False,
 ) -> dict[str, Any]:
     """Write everything from the finished runs below `out`; return what is in ablation.json.
 

@@ -16,6 +16,7 @@ from neurogaze_fast.artifacts import atomic_write, seal, sha256_file
 from neurogaze_fast.evaluation.metrics_file import METRICS_FILE
 from neurogaze_fast.student.model_file import MODEL_FILE
 from neurogaze_fast.training.run_folder import CONFIG_FILE
+from neurogaze_fast.training_code import training_code
 
 FILE = "fingerprint.json"
 SWITCHES = (
@@ -50,7 +51,11 @@ def write_fingerprint(
             "switches": switches,
             "metrics_sha256": sha256_file(folder / METRICS_FILE),
             "scored_on": device,
-            "code": {"version": __version__, "commit": code_commit()},
+            "code": {
+                "version": __version__,
+                "commit": code_commit(),
+                "training_sha256": training_code(),
+            },
             "environment": metadata["environment"],
         }
     )

@@ -14,6 +14,7 @@ _METRICS = {
     "temperature?": float,
     "once?": {"temperature": float},
     "training_images?": {"of": str, "sha256": str},
+    "valid_logits?": {"n": int, "sha256": str},
 }
 
 

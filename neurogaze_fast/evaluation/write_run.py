@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.artifacts import atomic_write, sha256_file
@@ -22,6 +23,7 @@ from neurogaze_fast.evaluation.scoring import (
     score,
 )
 from neurogaze_fast.evaluation.training_images import TrainingImages, save_training_images
+from neurogaze_fast.evaluation.valid_logits import save_valid_logits
 from neurogaze_fast.student.geometry_watch import binding
 from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import MODEL_FILE
@@ -68,6 +70,7 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     metrics["training_images"] = save_training_images(folder, faces["train"])
     metrics["data"] = {"sha256": metadata["data"]["sha256"]}
     metrics["geo"] = binding(history, run.config)
+    metrics["valid_logits"] = _save_logits(folder, found["valid"])
     _write_json(folder / METRICS_FILE, metrics)
     switches = {name: value for name, value in to_dict(run.config).items() if name in SWITCHES}
     fingerprint = write_fingerprint(folder, metadata, switches, run.device.type)
@@ -103,6 +106,11 @@ def _each_face_once(
         "temperature": Temperatures.fitted(once).votes,
         "temperature_from": "votes of valid, each face once",
     }
+
+
+def _save_logits(folder: Path, valid: Predictions) -> dict[str, object]:
+    part, index = valid.part, valid.index
+    return save_valid_logits(folder, valid.logits, part.votes[index], part.rows[index])
 
 
 def _write_json(path: Any, value: Any) -> None:

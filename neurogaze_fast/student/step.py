@@ -244,9 +244,11 @@ class StudentStep:
         self.counted += 1 - bad
         capped, measured = self.watched
         cap, margin = values[CAP], values[MARGIN]
-        seen = torch.stack(((cap > 0) * capped, (margin > 0).double(), capped))
+        # While it is measured the cap is 0: the term is 0 only where no class has two members.
+        there = (cap > 0).double()
+        seen = torch.stack((there * capped, (margin > 0).double(), capped))
         self.hinges += torch.where(bad > 0, 0.0, seen)
-        self.variance += torch.where(bad > 0, 0.0, torch.stack((cap * measured, measured)))
+        self.variance += torch.where(bad > 0, 0.0, torch.stack((cap, there)) * measured)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, scaler, average, guard and the epoch's sums."""

@@ -16,17 +16,33 @@ from neurogaze_fast.config import to_dict
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.student.config import RECIPES, TrainConfig
 
-BANKS = {5: Path("banks/5"), 7: Path("banks/7"), 9: Path("banks/9")}
+BANKS = {grid: [Path(f"banks/{grid}")] for grid in (5, 7, 9)}
 BASE = TrainConfig(epochs=3, size=16, select="last")
 
 
 def test_first_arms_come_first_seed_by_seed():
     runs, left_out = plan_runs(AblateConfig(seeds=2), BASE, BANKS)
     assert not left_out
-    first = ["b0", "b1", "b2", "b3", "random", "shuffled"]
-    assert [r.name for r in runs[:12]] == [f"{a}/seed{s}" for s in (0, 1) for a in first]
+    first = ["b0", "b1", "b2", "b3", "random", "shuffled", "va-kernel", "same-spectrum"]
+    assert [r.name for r in runs[:16]] == [f"{a}/seed{s}" for s in (0, 1) for a in first]
     assert len(runs) == 2 * len(ARMS) + 1  # and the ResNet-50 that teaches
     assert len({r.folder for r in runs}) == len(runs)
+
+
+def test_chosen_arms_are_run_seed_by_seed():
+    """So that one that is stopped at any time holds whole sets but for the last."""
+    arms = ("b0", "classes", "b3", "distinct")
+    runs, _ = plan_runs(AblateConfig(seeds=3, arms=arms), BASE, BANKS)
+    shown = [name for name in ARMS if name in arms]
+    assert [r.name for r in runs] == [f"{a}/seed{s}" for s in range(3) for a in shown]
+
+
+def test_seeds_take_the_banks_in_turn():
+    banks = {5: [Path("a"), Path("b"), Path("c")]}
+    runs, _ = plan_runs(AblateConfig(seeds=7, arms=("b0", "b3", "va-kernel")), BASE, banks)
+    for run in runs:
+        expected = None if run.arm == "b0" else banks[5][run.seed % 3]
+        assert run.config.bank == expected, run.name
 
 
 def test_every_arm_differs_from_every_other_in_its_options():
@@ -104,7 +120,7 @@ def test_unknown_arms_and_options_the_ablation_sets_are_refused():
     with pytest.raises(ConfigError, match="no such arm"):
         AblateConfig(arms=("b4",))
     with pytest.raises(ConfigError, match="Give one"):
-        AblateConfig(teacher=Path("a"), bank=Path("b"))
+        AblateConfig(teacher=(Path("a"),), bank=(Path("b"),))
     for words in (["--variant", "b0"], ["--seed=3"], ["--centre-bank"], ["--no-centre-bank"]):
         with pytest.raises(ConfigError, match="--arms and --seeds"):
             parse(words)
