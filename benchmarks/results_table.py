@@ -23,6 +23,8 @@ from neurogaze_fast.ablation.tables import (
     difference_rows,
     markdown_table,
     notes,
+    question_head,
+    question_rows,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -39,12 +41,14 @@ PAPER = {
 """NeuroGaze-Distill's ablation on FERPlus valid, per cent, one run each: accuracy, macro-F1,
 balanced accuracy."""
 KEPT = ("metrics.json", "history.json")
+OF_FINGERPRINT = ("code", "bank", "model_sha256", "metrics_sha256", "config_sha256", "switches")
+"""What is kept of a run's fingerprint; the rest names folders of the machine."""
 
 
 def study_markdown(folder):
     """One study: its arms, differences and verdicts."""
     study = json.loads((folder / "study.json").read_text())
-    summary = summarise(collect(folder), {})
+    summary = summary_of(folder)
     rows = arm_rows(summary)
     for arm in summary["arms"]:
         if arm in PAPER and not summary["synthetic"]:
@@ -52,7 +56,8 @@ def study_markdown(folder):
             rows.append([f"*paper's {arm}, 100 epochs*", "*1*", *scores, "", "", ""])
     if (ceiling := summary["vote_ceiling"]) and not summary["synthetic"]:
         oracle = [f"*{100 * value:.2f}*" for value in ceiling.values()]
-        rows.append(["*oracle that knows each image's votes*", "", *oracle, "", "", ""])
+        rows.append(["*oracle that knows each image's votes, scored on a new vote*", "", *oracle,
+                     "", "", ""])  # fmt: skip
     parts = [
         f"**{study['title']}** {study['about']}",
         f"    {study['command']}",
@@ -60,10 +65,21 @@ def study_markdown(folder):
         notes(summary),
     ]
     if summary["differences"]:
+        if rows := question_rows(summary):
+            parts.append(markdown_table(question_head(summary), rows))
         parts.append(markdown_table(DIFFERENCE_HEAD, difference_rows(summary)))
         claims = [f"- *{c['claim']}* {c['verdict']}" for c in summary["claims"]]
         parts.append("The paper's claims, by these runs:\n\n" + "\n".join(claims))
     return "\n\n".join(parts)
+
+
+def summary_of(folder):
+    """What the study's ablation.json says; without one, what its runs say.
+
+    Intervals over images need every run's answers, which are not committed.
+    """
+    written = folder / "ablation.json"
+    return json.loads(written.read_text()) if written.exists() else summarise(collect(folder), {})
 
 
 def tables():
@@ -85,6 +101,18 @@ def add(out, name):
         (STUDIES / name / place).mkdir(parents=True, exist_ok=True)
         for file in KEPT:
             shutil.copyfile(out / place / file, STUDIES / name / place / file)
+        if result.fingerprint is not None:
+            kept = {key: result.fingerprint[key] for key in OF_FINGERPRINT}
+            kept["environment"] = {
+                key: result.fingerprint["environment"][key]
+                for key in ("torch", "numpy", "threads", "cpu", "cpu_capability", "gpu", "native")
+            }
+            kept["data"] = {"sha256": result.fingerprint["data"]["sha256"]}
+            text = json.dumps(kept, indent=2, sort_keys=True) + "\n"
+            (STUDIES / name / place / "fingerprint.json").write_text(text)
+    for file in ("ablation.json", "plan.toml"):
+        if (out / file).exists():
+            shutil.copyfile(out / file, STUDIES / name / file)
 
 
 def main():

@@ -30,12 +30,11 @@ from typing import Any
 
 from neurogaze_fast.ablation.arms import ARMS
 from neurogaze_fast.ablation.config import AblateConfig
+from neurogaze_fast.ablation.statistics import SCORES
 from neurogaze_fast.artifacts import atomic_write, check_fields, sha256_bytes
 from neurogaze_fast.errors import ConfigError
 
 FILE = "plan.toml"
-SCORES = ("accuracy", "macro_f1", "balanced_accuracy", "common_recall", "log_loss")
-"""What two arms are compared by; log_loss is to the raters' votes, and less is better."""
 _CONTRAST = {"arm": str, "against": str, "score": str}
 _FIELDS = {
     "title": str, "arms": list, "seeds": int, "banks": int, "train": list, "equivalence": float,

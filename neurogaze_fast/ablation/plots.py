@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from neurogaze_fast.ablation.results import Estimate, RunResult
+from neurogaze_fast.ablation.results import RunResult
+from neurogaze_fast.ablation.statistics import Estimate
 from neurogaze_fast.charts import save_figure
 from neurogaze_fast.errors import DataError
 
@@ -19,6 +20,8 @@ STYLE = {
     "b3": ("#D55E00", "^"),
     "random": ("#CC79A7", "v"),
     "shuffled": ("#E69F00", "P"),
+    "va-kernel": ("#56B4E9", "X"),
+    "same-spectrum": ("#999999", "*"),
 }
 """Arms drawn over the epochs; the others would make it unreadable and are in the tables."""
 
@@ -56,13 +59,22 @@ def plot_timeline(results: list[RunResult], path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_differences(rows: list[tuple[str, Estimate]], path: Path, *, one_image: float) -> None:
-    """Draw differences of macro-F1 with 95 % intervals; filled where 0 is left out.
+def plot_differences(
+    rows: list[tuple[str, Estimate]],
+    path: Path,
+    *,
+    one_image: float = 0.0,
+    score: str = "macro-F1",
+    margin: float = 0.0,
+) -> None:
+    """Draw differences of a score with 95 % intervals; filled where 0 is left out.
 
     Args:
         rows: name of the pair, and its difference as a fraction.
         one_image: what one image of the rarest emotion is worth, a fraction; a grey band. 0: not
             known, no band.
+        score: its name.
+        margin: what counts as small, points; two dotted lines. 0: none.
     """
     figure = Figure(figsize=(8, 1.4 + 0.42 * max(len(rows), 1)), layout="constrained")
     axes = figure.subplots()
@@ -70,6 +82,8 @@ def plot_differences(rows: list[tuple[str, Estimate]], path: Path, *, one_image:
         axes.axvspan(-100 * one_image, 100 * one_image, color="#999999", alpha=0.25, linewidth=0,
                      label="one image of the rarest emotion")  # fmt: skip
     axes.axvline(0, color="#555555", linewidth=1)
+    for edge in (-margin, margin) if margin else ():
+        axes.axvline(edge, color="#555555", linewidth=1, linestyle=":")
     reach = max([abs(100 * e.mean) for _, e in rows] + [1.0]) * 1.6
     for place, (_, estimate) in enumerate(rows):
         mean = 100 * estimate.mean
@@ -83,9 +97,11 @@ def plot_differences(rows: list[tuple[str, Estimate]], path: Path, *, one_image:
     axes.set(
         xlim=(-1.05 * reach, 1.05 * reach),
         ylim=(len(rows) - 0.5, -0.5),
-        xlabel="difference of macro-F1, points",
+        xlabel=f"difference of {score}, points",
     )
-    axes.set_title("Paired by seed, 95 % intervals; filled: 0 is left out", fontsize=10)
+    holds = {e.holds for _, e in rows if e.n > 1}
+    over = f" over {holds.pop()}" if len(holds) == 1 else ""
+    axes.set_title(f"Paired by seed, 95 % intervals{over}; filled: 0 is left out", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     if one_image:
         axes.legend(fontsize=8, frameon=False, loc="best")

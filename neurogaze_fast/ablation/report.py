@@ -10,7 +10,8 @@ from typing import Any
 from neurogaze_fast.ablation.plan import PlannedRun, train_flags
 from neurogaze_fast.ablation.planfile import Plan
 from neurogaze_fast.ablation.plots import STYLE, plot_differences, plot_timeline
-from neurogaze_fast.ablation.results import collect, paired
+from neurogaze_fast.ablation.questions import whole_seeds
+from neurogaze_fast.ablation.results import collect, contrast
 from neurogaze_fast.ablation.summary import summarise
 from neurogaze_fast.ablation.tables import (
     ARM_HEAD,
@@ -20,12 +21,14 @@ from neurogaze_fast.ablation.tables import (
     latex,
     markdown,
     notes,
+    question_head,
+    question_rows,
 )
 from neurogaze_fast.artifacts import atomic_write
 from neurogaze_fast.evaluation.html import page, picture, section, table_html
 from neurogaze_fast.evaluation.report import SYNTHETIC, SYNTHETIC_BANK
 
-TIMELINE, DIFFERENCES = "timeline.png", "differences.png"
+TIMELINE, DIFFERENCES, ACCURACY = "timeline.png", "differences.png", "differences_accuracy.png"
 NOT_YET = "not run yet"
 
 
@@ -39,18 +42,27 @@ def write_ablation(
 ) -> dict[str, Any]:
     """Write everything from the finished runs below `out`; return what is in ablation.json.
 
-    While there is no finished run of any arm, nothing is written and the result is empty.
+    While there is no finished run of any arm (with a plan: no seed that all arms have finished),
+    nothing is written and the result is empty.
 
     Args:
         left_out: arm (or arm/seed) -> why it was not run, or failed.
         planned: the runs that were asked for; those not done yet are named as such.
+        plan: what was asked before the runs; mixed: take runs that differ in code or machine.
+
+    Raises:
+        DataError: a result cannot be read, or the runs cannot stand in one table.
     """
     results = collect(out)
     if not results:
         return {}
     done = {r.arm for r in results}
     waiting = {run.arm: NOT_YET for run in planned if run.arm not in done and not run.done}
-    summary = summarise(results, {**waiting, **left_out})
+    if plan is not None:
+        results = whole_seeds(results, plan)
+        if not results:
+            return {}
+    summary = summarise(results, {**waiting, **left_out}, plan=plan, mixed=mixed)
     _write(out / "ablation.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     _write(out / "ablation.md", markdown(summary))
     _write(out / "ablation.tex", latex(summary))
@@ -59,15 +71,24 @@ def write_ablation(
     rows = [
         (f"{d['arm']} - {d['against']}", estimate)
         for d in summary["differences"]
-        if (estimate := paired(results, d["arm"], d["against"], lambda r: r.score("macro_f1")))
+        if (estimate := contrast(results, d["arm"], d["against"], "macro_f1"))
     ]
     if rows:
         plot_differences(rows, out / DIFFERENCES, one_image=summary["one_image"] or 0.0)
-    _write(out / "ablation.html", _html(out, summary, planned))
+    planned_rows = [
+        (f"{d['arm']} - {d['against']}", estimate)
+        for d in summary["differences"]
+        if (estimate := contrast(results, d["arm"], d["against"], "accuracy"))
+    ]
+    if planned_rows:
+        plot_differences(
+            planned_rows, out / ACCURACY, score="accuracy", margin=summary["equivalence"]
+        )
+    _write(out / "ablation.html", _html(out, summary, planned, plan))
     return summary
 
 
-def _html(out: Path, summary: dict[str, Any], planned: list[PlannedRun]) -> str:
+def _html(out: Path, summary: dict[str, Any], planned: list[PlannedRun], plan: Plan | None) -> str:
     body = ["<h1>NeuroGaze ablation</h1>"]
     if summary["synthetic"]:
         body.append(f'<p class="synthetic" role="alert">{escape(SYNTHETIC)}.</p>')
@@ -82,14 +103,19 @@ def _html(out: Path, summary: dict[str, Any], planned: list[PlannedRun]) -> str:
     body.append(section("The paper's claims", "".join(claims)))
     note = f'<p class="note">{escape(notes(summary))}</p>'
     body.append(section("Arms, per cent", table_html(ARM_HEAD, arm_rows(summary)) + note))
+    if plan is not None:
+        table = table_html(question_head(summary), question_rows(summary))
+        text = f"<details><summary>the plan</summary><pre>{escape(plan.text)}</pre></details>"
+        body.append(section("What was asked before the runs", table + note + text))
     if summary["missing"]:
         missing = [[name, why] for name, why in summary["missing"].items()]
         body.append(section("Not run", table_html(("run", "why"), missing, labels=2)))
-    body.append(
-        section("Differences, points", table_html(DIFFERENCE_HEAD, difference_rows(summary)) + note)
-    )
+    differences = table_html(DIFFERENCE_HEAD, difference_rows(summary)) + note
+    heading = "Differences, points" + (", all that can be looked at" if plan is not None else "")
+    body.append(section(heading, differences))
     for name, heading, caption in (
         (TIMELINE, "Timelines", "Mean over seeds by epoch; the band is from least to most."),
+        (ACCURACY, "Differences of accuracy", "Dotted: what counts as small."),
         (DIFFERENCES, "Differences of macro-F1", "Grey: what one image of the rarest emotion is."),
     ):
         if (out / name).exists():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neurogaze_fast.ablation.arms import ARMS
-from neurogaze_fast.ablation.results import Estimate, RunResult, over_seeds, paired
+from neurogaze_fast.ablation.arms import ARMS, PRIMARY
+from neurogaze_fast.ablation.results import RunResult, contrast, over_seeds, paired
+from neurogaze_fast.ablation.statistics import Estimate
 
 FEW = 5
 """Seeds below which a verdict is called weak."""
@@ -43,10 +44,11 @@ def verdicts(results: list[RunResult]) -> list[Verdict]:
 def _early(results: list[RunResult]) -> Verdict:
     claim = "KD speeds early learning."
     early = paired(results, "b1", "b0", lambda r: r.early("macro_f1"))
-    final = paired(results, "b1", "b0", _final)
+    final = contrast(results, "b1", "b0", "macro_f1")
     because = [
         sentence("b1", "b0", early, "macro-F1, mean of the first third of the epochs"),
         sentence("b1", "b0", final, "macro-F1 at the end"),
+        sentence("b1", "b0", contrast(results, "b1", "b0", "accuracy"), "accuracy at the end"),
         sentence("b3", "b0", paired(results, "b3", "b0", lambda r: r.early("accuracy")),
                  "accuracy, mean of the first third, KD and all the rest together"),
         "With the raters' votes as the teacher KD is a richer label, not a better model; arm "
@@ -58,32 +60,34 @@ def _early(results: list[RunResult]) -> Verdict:
 
 def _late(results: list[RunResult]) -> Verdict:
     claim = "Proto-KD and D-Geo give late gains."
-    steps = [paired(results, "b2", "b1", _final), paired(results, "b3", "b2", _final)]
-    both = paired(results, "b3", "b1", _final)
 
     def lateness(r: RunResult) -> float:
         return r.late("macro_f1") - r.early("macro_f1")
 
-    because = [
-        sentence("b2", "b1", steps[0], "macro-F1 (Proto-KD)"),
-        sentence("b3", "b2", steps[1], "macro-F1 (D-Geo)"),
-        sentence("b3", "b1", both, "macro-F1 (both)"),
-        sentence("b3", "b0", paired(results, "b3", "b0", _final), "macro-F1 (with KD)"),
-        sentence("b3", "b1", paired(results, "b3", "b1", lateness),
-                 "macro-F1, last third of the epochs minus first"),
-    ]  # fmt: skip
-    for control in ("random", "shuffled", "classes", "va-labels"):
+    later = paired(results, "b3", "b1", lateness)
+    what = "macro-F1, last third of the epochs minus first: this decides"
+    because = [sentence("b3", "b1", later, what)]
+    for arm, against, added in (
+        ("b2", "b1", "Proto-KD"), ("b3", "b2", "D-Geo"), ("b3", "b1", "both"),
+        ("b3", "b0", "with KD"),
+    ):  # fmt: skip
+        difference = contrast(results, arm, against, "macro_f1")
+        because.append(sentence(arm, against, difference, f"macro-F1 ({added})"))
+    for control in ("va-kernel", "same-spectrum", "random", "shuffled", "classes", "va-labels"):
         if over_seeds(results, control, _final) is not None or ARMS[control].first:
-            difference = paired(results, "b3", control, _final)
+            difference = contrast(results, "b3", control, "macro_f1")
             because.append(sentence("b3", control, difference, "macro-F1"))
-    random = paired(results, "b3", "random", _final)
-    word = _word(both)
-    if random is not None and random.n > 1:
+    word = _word(later)
+    for control, name in (("va-kernel", "a map without EEG"), ("random", "random prototypes")):
+        gain = contrast(results, PRIMARY[0], control, "accuracy")
+        if gain is None or gain.n < 2:
+            continue
         word += {
-            1: " The bank does better than random prototypes.",
-            0: " The bank cannot be told from random prototypes.",
-            -1: " Random prototypes do better than the bank.",
-        }[random.direction]
+            1: f" The bank does better than {name}.",
+            0: f" The bank cannot be told from {name}.",
+            -1: f" {name[0].upper()}{name[1:]} does better than the bank.",
+        }[gain.direction]
+        break
     return Verdict(claim, word, because)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from neurogaze_fast.ablation.results import Estimate, collect, over_seeds, paired
+from neurogaze_fast.ablation.results import collect, over_seeds, paired
+from neurogaze_fast.ablation.statistics import Estimate
 from neurogaze_fast.ablation.verdicts import sentence, verdicts
 from neurogaze_fast.errors import DataError
 from tests.ablation.runs import write_run
@@ -91,14 +92,30 @@ def test_claims_are_judged_both_ways(tmp_path):
             "random": [0.64, 0.65, 0.64, 0.63, 0.65],
             "grid-7": [0.60, 0.61, 0.60, 0.59, 0.61],
         },
-        curves={"b1": [0.3, 0.4], "b0": [0.1, 0.2]},
+        curves={"b0": [0.1, 0.2]} | dict.fromkeys(("b1", "b3", "grid-7"), [0.3, 0.4]),
     )
     # The same early curve in every seed has no spread at all, and still a direction.
     assert found["KD"].verdict == "Supported."
     assert found["Proto-KD"].verdict.startswith("Not shown.")
-    assert "Random prototypes do better" in found["Proto-KD"].verdict
+    assert "cannot be told from random prototypes" in found["Proto-KD"].verdict  # by accuracy
     assert found["A"].verdict == "Not shown."
     assert any("grid-9: not run" in line for line in found["A"].because)
+
+
+def test_late_gains_are_judged_by_lateness_and_not_by_the_end(tmp_path):
+    """An arm that is ahead from the start has no late gain, however far ahead it ends."""
+    ahead = claims(
+        tmp_path / "ahead",
+        {"b1": [0.50, 0.51, 0.49, 0.50, 0.52], "b3": [0.60, 0.61, 0.59, 0.61, 0.60]},
+        curves={"b1": [0.30, 0.40], "b3": [0.40, 0.50]},
+    )
+    assert ahead["Proto-KD"].verdict == "Not shown."
+    late = claims(
+        tmp_path / "late",
+        {"b1": [0.50, 0.51, 0.49, 0.50, 0.52], "b3": [0.60, 0.61, 0.59, 0.61, 0.60]},
+        curves={"b1": [0.30, 0.40], "b3": [0.30, 0.40]},
+    )
+    assert late["Proto-KD"].verdict == "Supported."
 
 
 def test_few_seeds_are_called_few_and_one_shows_nothing(tmp_path):
