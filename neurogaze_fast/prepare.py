@@ -45,7 +45,7 @@ def prepare_eeg(config: PrepareEegConfig) -> Path:
 
     from neurogaze_fast.artifacts import atomic_write
     from neurogaze_fast.eeg.build import build_maps
-    from neurogaze_fast.eeg.maps import refuse_existing
+    from neurogaze_fast.eeg.map_files import refuse_existing
     from neurogaze_fast.eeg.plots import plot_band_maps
     from neurogaze_fast.eeg.sources import open_sources, write_demo
     from neurogaze_fast.eeg.summary import summary_tables

@@ -15,7 +15,8 @@ from neurogaze_fast.artifacts import sha256_file
 from neurogaze_fast.eeg.band_power import BANDS
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.interpolation import TopomapOperator
-from neurogaze_fast.eeg.maps import FLAGS, SHARD_WINDOWS, MapSet
+from neurogaze_fast.eeg.map_files import SHARD_WINDOWS
+from neurogaze_fast.eeg.maps import FLAGS, MapSet
 from neurogaze_fast.eeg.measure import Counts, Part, measure
 from neurogaze_fast.eeg.preprocess import COMMON_SITES, CleanOptions
 from neurogaze_fast.eeg.recording import LeftOut, Trial
@@ -82,10 +83,14 @@ def build_maps(
     number = {name: i for i, name in enumerate(subjects)}
     lengths = [len(part.start) for part in parts]
     subject = np.repeat([number[part.trial.subject] for part in parts], lengths).astype(np.int64)
-    power = zscore_by_subject(np.concatenate([part.power for part in parts]), subject)
+    power = np.concatenate([part.power for part in parts])
+    level, spread = subject_scale(power, subject, len(subjects))
+    power = scaled_by_subject(power, subject, level, spread)
     operator = TopomapOperator.from_names(ch_names, config.size, method=config.method)
     ratings = np.array([_ratings(part.trial) for part in parts], np.float32)
     valence, arousal = np.repeat(ratings, lengths, axis=0).T.copy()
+    films = [film_of(part.trial) for part in parts]
+    clips = tuple(sorted(set(films)))
     provenance = {
         "synthetic": synthetic,
         "options": config.settings(),
@@ -110,27 +115,50 @@ def build_maps(
         names=ch_names,
         bands=bands,
         provenance=provenance,
+        clip=np.repeat([clips.index(film) for film in films], lengths).astype(np.int64),
+        clips=clips,
+        level=level,
+        spread=spread,
     )
 
 
-def zscore_by_subject(power: np.ndarray, subject: np.ndarray) -> np.ndarray:
-    """float32 [N, F, C]: each subject's windows to mean 0 and population standard deviation 1.
+def film_of(trial: Trial) -> str:
+    """What a person watched, the same text for everybody who watched it."""
+    return f"{trial.source}:{trial.film or trial.clip}"
 
-    Mean and deviation are of that subject's own windows, by band and site, so nothing passes from
-    one subject to another. A value that does not vary becomes 0. Labels play no part, so a
-    validation subject is scaled as a new user would be: by recordings, without ratings.
+
+def subject_scale(
+    power: np.ndarray, subject: np.ndarray, subjects: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population standard deviation, float64 [S, F, C] each, of every subject's windows.
+
+    By band and site, so nothing passes from one subject to another. The spread of what does not
+    vary is 0. Labels play no part, so a validation subject is scaled as a new user would be: by
+    recordings, without ratings.
 
     Args:
         power: [N, F, C].
-        subject: int [N].
+        subject: int [N], below `subjects`, each of which has a window.
+        subjects: S.
     """
+    level = np.empty((subjects, *power.shape[1:]))
+    spread = np.empty_like(level)
+    for one in range(subjects):
+        values = power[subject == one].astype(np.float64)
+        level[one] = values.mean(axis=0)
+        spread[one] = values.std(axis=0)
+    return level, np.where(spread > MIN_SPREAD, spread, 0.0)
+
+
+def scaled_by_subject(
+    power: np.ndarray, subject: np.ndarray, level: np.ndarray, spread: np.ndarray
+) -> np.ndarray:
+    """float32 [N, F, C]: the z-scores of :func:`subject_scale`; 0 where the spread is."""
     scaled = np.empty(power.shape, np.float32)
-    for one in np.unique(subject):
+    for one in range(len(level)):
         mine = subject == one
-        values = power[mine].astype(np.float64)
-        values -= values.mean(axis=0)
-        spread = values.std(axis=0)
-        scaled[mine] = np.where(spread > MIN_SPREAD, values / np.maximum(spread, MIN_SPREAD), 0)
+        values = power[mine] - level[one]
+        scaled[mine] = np.where(spread[one] > 0, values / np.maximum(spread[one], MIN_SPREAD), 0)
     return scaled
 
 

@@ -2,11 +2,12 @@
 
 A row is a clip (columns in any order; those in brackets may be absent)::
 
-    file,subject,clip,start_s,end_s,valence,arousal[,scale][,baseline_start_s,baseline_end_s]
+    file,subject,clip,start_s,end_s,valence,arousal[,scale][,baseline_start_s,baseline_end_s][,film]
     rec1.bdf,7,film-a,30,95.5,6,3,"1,9",0,30
 
 Empty start_s and end_s: from the first sample, to the last. Empty valence and arousal: unlabelled
-support. `scale` is the lowest and the highest rating there can be (empty: the option's).
+support. Everybody's clip of one name counts as the same film, so that films can be held out; where
+names are made for each person, the column `film` says which film a clip was. `scale` is the lowest and the highest rating there can be (empty: the option's).
 
 Delimiters, encodings and line ends may be all those of :mod:`~neurogaze_fast.delimited`. ``0,5`` is
 a number where columns are not separated by commas. A path may have the separators of Windows.
@@ -23,7 +24,7 @@ from neurogaze_fast.delimited import read_delimited
 from neurogaze_fast.errors import DataError
 
 COLUMNS = ("file", "subject", "clip", "start_s", "end_s", "valence", "arousal")
-OPTIONAL = ("scale", "baseline_start_s", "baseline_end_s")
+OPTIONAL = ("scale", "baseline_start_s", "baseline_end_s", "film")
 NUMBERS = {"start_s", "end_s", "valence", "arousal", "baseline_start_s", "baseline_end_s"}
 
 
@@ -41,6 +42,8 @@ class ClipRow:
     ratings: tuple[str, str]
     """As written: valence, arousal."""
     scale: tuple[float, float]
+    film: str | None = None
+    """What was watched, where the csv says it."""
 
 
 def read_clip_rows(path: Path, scale: tuple[float, float]) -> list[ClipRow]:
@@ -99,6 +102,7 @@ def _clip_row(cells: dict[str, str], where: str, line: int, scale: tuple[float, 
         baseline=None if rest[0] is None or rest[1] is None else (rest[0], rest[1]),
         ratings=(cells["valence"], cells["arousal"]),
         scale=_scale(cells.get("scale", ""), where) or scale,
+        film=cells.get("film") or None,
     )
 
 

@@ -210,6 +210,7 @@ def _clip(recording: Recording, used: dict[int, str], row: ClipRow, file: Path) 
         gaps=(*gaps[0], *odd_scales(signal, ch_names, sfreq)),
         baseline_gaps=gaps[1] if rest is not None else (),
         lowpass=min(lowpass, default=None),
+        film=row.film,
     )
 
 

@@ -170,6 +170,7 @@ def _read_session(session: Path, seconds: float | None, labelled: bool) -> Trial
         gaps=within(film.gaps, skipped, skipped + length),
         baseline_gaps=film.baseline_gaps,
         lowpass=film.lowpass,
+        film=_media_file(meta),
     )
 
 
@@ -181,6 +182,12 @@ def _session_xml(session: Path) -> ElementTree.Element | None:
         return None
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as cause:
         raise _Unusable("session.xml is damaged", one_line(cause)) from cause
+
+
+def _media_file(meta: ElementTree.Element | None) -> str | None:
+    """The film's file by session.xml; everybody's session of one film names the same."""
+    name = meta.get("mediaFile", "").strip() if meta is not None else ""
+    return name or None
 
 
 def _subject(meta: ElementTree.Element | None, file: Path) -> int:

@@ -1,36 +1,25 @@
 """Topographic maps of many windows with their labels: a folder of verified files.
 
-FOLDER/maps-00000.safetensors, -00001, ... hold at most 4096 windows each, FOLDER/maps.json the
-names, the provenance and the SHA-256 of every shard; each has its manifest beside it (see
-artifacts.py). A missing or altered one of any is refused.
+The files are in :mod:`~neurogaze_fast.eeg.map_files`.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.artifacts import (
-    canonical_json,
-    check_fields,
-    sha256_bytes,
-    verified_open,
-    write_artifact,
-)
-from neurogaze_fast.errors import ArtifactError, OutputExistsError
+from neurogaze_fast.errors import ArtifactError
 
-KIND = "EEG map set"
-INDEX_FILE = "maps.json"
-SHARD_WINDOWS = 4096
 FLAGS = {"interpolated": 1, "blink": 2, "no_baseline": 4}
 """Bits of a window's `flags`. interpolated: at least one channel of its trial was bad and was
 replaced; blink: the front of the head moves as in a blink; no_baseline: corrected by its trial's
 own mean, for want of a recording before the clip."""
-_ROWS = {
+UNKNOWN_CLIP = -1
+"""The `clip` of windows whose clip nobody wrote down."""
+ROWS = {
     "maps": np.float16,
     "power": np.float32,
     "valence": np.float32,
@@ -40,19 +29,9 @@ _ROWS = {
     "start": np.float32,
     "flags": np.uint8,
 }
-
-
-_INDEX = {
-    "windows": int,
-    "shape": list,
-    "subjects": list,
-    "names": list,
-    "bands": list,
-    "flags": dict,
-    "shards": list,
-    "provenance": dict,
-}
-_SHARD = {"file": str, "windows": int, "sha256": str}
+"""What every window has, and its dtype."""
+OPTIONAL_ROWS = {"clip": np.int64, "signals": np.float16}
+"""What a window may have, and its dtype. Files written before clips were kept have none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +64,34 @@ class MapSet:
     """What it was made from (a JSON object); ``synthetic`` says whether without real EEG."""
     sha256: str = ""
     """Hash of the index it was loaded from, which covers every shard; empty otherwise."""
+    clip: np.ndarray | None = None
+    """int64 [N]: index into `clips`, the film that was watched; everybody who watched it has the
+    same number. -1: not known. None when made: -1 for all."""
+    clips: tuple[str, ...] = ()
+    """Such as "dreamer:clip-07"; empty in sets written before clips were kept."""
+    level: np.ndarray | None = None
+    """float64 [S, F, C]: what was subtracted from each subject's log band power."""
+    spread: np.ndarray | None = None
+    """float64 [S, F, C]: what it was divided by then; 0: constant, so its z-score is 0."""
+    positions: np.ndarray | None = None
+    """float64 [C, 2], metres on the plane: where the sites lie; None: where their names say."""
+    signals: np.ndarray | None = None
+    """float16 [N, C, L]: the cleaned signal of each window, microvolts; None: not kept."""
 
     def __post_init__(self) -> None:
         count = len(self.maps)
-        shapes = {
+        if self.clip is None:
+            object.__setattr__(self, "clip", np.full(count, UNKNOWN_CLIP, np.int64))
+        shapes: dict[str, tuple[int, ...]] = {
             "maps": (count, len(self.bands), *self.maps.shape[2:4]),
             "power": (count, len(self.bands), len(self.names)),
         }
-        for name, dtype in _ROWS.items():
+        if self.signals is not None:
+            shapes["signals"] = (count, len(self.names), *self.signals.shape[2:3])
+        for name, dtype in (ROWS | OPTIONAL_ROWS).items():
             value, shape = getattr(self, name), shapes.get(name, (count,))
+            if value is None:
+                continue
             if value.dtype != dtype or value.shape != shape:
                 raise ArtifactError(
                     f"The map set's {name} are {value.dtype} {value.shape}, expected "
@@ -119,14 +117,27 @@ class MapSet:
             rated = getattr(self, name)[self.labelled]
             if (np.abs(rated) > 1).any():
                 return f"{name} {rated[np.abs(rated) > 1][0]:g} lies outside [-1, 1]"
+        if self.signals is not None and not np.isfinite(self.signals).all():
+            return "signals hold a value that is not finite"
+        scaled = (len(self.subjects), len(self.bands), len(self.names))
+        for name in ("level", "spread"):
+            value = getattr(self, name)
+            if value is not None and (value.shape != scaled or not np.isfinite(value).all()):
+                return f"{name} is not finite numbers {list(scaled)}"
+        if self.positions is not None and self.positions.shape != (len(self.names), 2):
+            return f"positions are {list(self.positions.shape)} for {len(self.names)} sites"
         if len(self) == 0:
             return None
+        if self.film.min() < UNKNOWN_CLIP or self.film.max() >= len(self.clips):
+            return f"a clip index lies outside the {len(self.clips)} clips"
         if self.subject.min() < 0 or self.subject.max() >= len(self.subjects):
             return f"a subject index lies outside the {len(self.subjects)} subjects"
         order = np.argsort(self.trial, kind="stable")
         same_trial = np.diff(self.trial[order]) == 0
         if (np.diff(self.subject[order])[same_trial] != 0).any():
             return "two subjects share a trial"
+        if (np.diff(self.film[order])[same_trial] != 0).any():
+            return "a trial has windows of two clips"
         return None
 
     def __len__(self) -> int:
@@ -138,14 +149,40 @@ class MapSet:
         return ~np.isnan(self.valence)
 
     @property
+    def film(self) -> np.ndarray:
+        """`clip`, int64 [N], which is never None once the set is made."""
+        assert self.clip is not None
+        return self.clip
+
+    @property
+    def knows_clips(self) -> bool:
+        """Whether every labelled window says which clip it is of, so that clips can be held out."""
+        return len(self.clips) > 0 and bool((self.film[self.labelled] != UNKNOWN_CLIP).all())
+
+    @property
     def synthetic(self) -> bool:
         """Whether any of it was made without real EEG."""
         return bool(self.provenance.get("synthetic", False))
 
     def rows(self, index: np.ndarray | slice) -> MapSet:
         """The windows that `index` (numbers, bool [N] or slice) picks; `subjects` stays whole."""
-        picked = {name: getattr(self, name)[index] for name in _ROWS}
+        named = [name for name in (*ROWS, *OPTIONAL_ROWS) if getattr(self, name) is not None]
+        picked = {name: getattr(self, name)[index] for name in named}
         return replace(self, **picked, sha256="")
+
+    def unscaled(self) -> np.ndarray:
+        """float32 [N, F, C]: `power` before it was scaled by subject, above its baseline.
+
+        Raises:
+            ArtifactError: the set was written by a version that did not keep the scales.
+        """
+        if self.level is None or self.spread is None:
+            raise ArtifactError(
+                "These maps were made before the scale of each subject was kept, so they can only "
+                "be used as they are (--normalise subject). Prepare the maps again."
+            )
+        power = self.power * self.spread[self.subject] + self.level[self.subject]
+        return power.astype(np.float32)
 
     def save(self, folder: Path) -> str:
         """Write the shards and, last, the index; return the index's SHA-256.
@@ -153,31 +190,9 @@ class MapSet:
         Raises:
             OutputExistsError: the folder is there and holds something; it is left alone.
         """
-        from safetensors.numpy import save
+        from neurogaze_fast.eeg.map_files import save_maps
 
-        folder = Path(folder)
-        refuse_existing(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        brief = {"kind": KIND, "synthetic": self.synthetic}
-        shards = []
-        for number, first in enumerate(range(0, len(self), SHARD_WINDOWS)):
-            part = slice(first, min(first + SHARD_WINDOWS, len(self)))
-            tensors = {name: np.ascontiguousarray(getattr(self, name)[part]) for name in _ROWS}
-            file = f"maps-{number:05d}.safetensors"
-            digest = write_artifact(folder / file, save(tensors), brief | {"shard": number})
-            shards.append({"file": file, "windows": part.stop - part.start, "sha256": digest})
-        index = {
-            "kind": KIND,
-            "windows": len(self),
-            "shape": list(self.maps.shape[1:]),
-            "subjects": list(self.subjects),
-            "names": list(self.names),
-            "bands": list(self.bands),
-            "flags": FLAGS,
-            "shards": shards,
-            "provenance": self.provenance | {"synthetic": self.synthetic},
-        }
-        return write_artifact(folder / INDEX_FILE, canonical_json(index), brief)
+        return save_maps(self, folder)
 
     @classmethod
     def load(cls, folder: Path) -> MapSet:
@@ -190,99 +205,6 @@ class MapSet:
         Raises:
             ArtifactError: a file is missing, altered, malformed or belongs to another set.
         """
-        folder = Path(folder)
-        if not (folder / INDEX_FILE).exists() and (folder / "maps" / INDEX_FILE).exists():
-            folder = folder / "maps"
-        path = folder / INDEX_FILE
-        data, brief = verified_open(path)
-        if brief.get("kind") != KIND:
-            raise ArtifactError(f"{path} is a {brief.get('kind', 'file')!r}, not an {KIND}.")
-        try:
-            index = json.loads(data)
-        except (ValueError, RecursionError) as cause:
-            raise ArtifactError(f"{path} is no JSON ({cause}). Prepare the maps again.") from cause
-        check_fields(index, _INDEX, path)
-        named = [*index["subjects"], *index["names"], *index["bands"]]
-        if not all(isinstance(name, str) for name in named):
-            raise ArtifactError(f"{path} has a name that is no text. Prepare the maps again.")
-        for shard in index["shards"]:
-            check_fields(shard, _SHARD, path, within="shards")
-        held = sum(shard["windows"] for shard in index["shards"])
-        if held != index["windows"]:
-            raise ArtifactError(
-                f"{path} says {index['windows']} windows, its shards hold {held}. Prepare the "
-                "maps again."
-            )
-        if index["flags"] != FLAGS:
-            raise ArtifactError(
-                f"{path} has the quality flags {index['flags']}, this version uses {FLAGS}. "
-                "Prepare the maps again."
-            )
-        columns: dict[str, np.ndarray] = {}
-        first = 0
-        for shard in index["shards"]:
-            tensors = _read_shard(folder / shard["file"], shard)
-            if not columns:
-                columns = {
-                    name: np.empty((index["windows"], *value.shape[1:]), value.dtype)
-                    for name, value in tensors.items()
-                }
-            for name, value in tensors.items():
-                if value.shape[1:] != columns[name].shape[1:] or value.dtype != _ROWS[name]:
-                    raise ArtifactError(
-                        f"{folder / shard['file']} holds {name} of {value.dtype} "
-                        f"{value.shape[1:]}, unlike the shards before it. Prepare the maps again."
-                    )
-                columns[name][first : first + len(value)] = value
-            first += shard["windows"]
-        if not columns:
-            columns = _no_rows(index)
-        words = {name: tuple(index[name]) for name in ("subjects", "names", "bands")}
-        fields: dict[str, Any] = {**columns, **words}
-        return cls(
-            **fields,
-            provenance=index["provenance"],
-            sha256=sha256_bytes(data),
-        )
+        from neurogaze_fast.eeg.map_files import load_maps
 
-
-def refuse_existing(folder: Path) -> None:
-    """Raise where `folder` is a file or holds anything.
-
-    Raises:
-        OutputExistsError: it does.
-    """
-    folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise OutputExistsError(f"{folder} exists and was left alone: choose another name.")
-
-
-def _read_shard(path: Path, entry: dict[str, Any]) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    if path.name != entry["file"]:
-        raise ArtifactError(f"{INDEX_FILE} names {entry['file']!r}, which lies elsewhere.")
-    data, _ = verified_open(path)
-    if sha256_bytes(data) != entry["sha256"]:
-        raise ArtifactError(
-            f"{path} is intact but belongs to another map set than {INDEX_FILE} beside it: the "
-            "folders were mixed up. Restore the original files or prepare the maps again."
-        )
-    try:
-        tensors = load(data)
-    except (SafetensorError, ValueError) as cause:
-        raise ArtifactError(f"{path} is no safetensors file ({cause}). Prepare again.") from cause
-    if sorted(tensors) != sorted(_ROWS) or {len(v) if v.ndim else -1 for v in tensors.values()} != {
-        entry["windows"]
-    }:
-        raise ArtifactError(
-            f"{path} holds {sorted(tensors)} of {[v.shape[:1] for v in tensors.values()]} windows, "
-            f"expected {sorted(_ROWS)} of {entry['windows']}. Prepare the maps again."
-        )
-    return tensors
-
-
-def _no_rows(index: dict[str, Any]) -> dict[str, np.ndarray]:
-    shapes = {"maps": index["shape"], "power": [len(index["bands"]), len(index["names"])]}
-    return {name: np.empty((0, *shapes.get(name, [])), dtype) for name, dtype in _ROWS.items()}
+        return load_maps(folder)

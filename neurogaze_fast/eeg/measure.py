@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ EXAMPLES = 5
 class Part:
     """What is kept of one trial: n windows."""
 
-    trial: Trial
+    trial: Trial  # without its signals: else every recording would stay in memory
     bands: tuple[str, ...]
     power: np.ndarray  # float32 [n, F, C]
     level: np.ndarray  # float64 [F, C]: mean of the feature before any correction
@@ -72,7 +72,8 @@ def measure(
     flags |= (FLAGS["blink"] * blinks(film.windows, cleaned.ch_names)).astype(np.uint8)
     if rest is None:
         flags |= np.uint8(FLAGS["no_baseline"])
-    part = Part(trial, tuple(bands), corrected, feature.mean(axis=0), film.start, flags)
+    metadata = replace(trial, signal=trial.signal[:, :0].copy(), baseline=None)
+    part = Part(metadata, tuple(bands), corrected, feature.mean(axis=0), film.start, flags)
     return part, cleaned.ch_names
 
 

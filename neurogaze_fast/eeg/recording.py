@@ -37,6 +37,8 @@ class Trial:
     """Intervals of the signal that are no EEG, in seconds from its first sample."""
     baseline_gaps: tuple[Gap, ...] = ()
     """Likewise of the baseline."""
+    film: str | None = None
+    """What was watched, where other people's trials call it the same; None: the clip's name."""
     lowpass: float | None = None
     """Hz: what the recorder's low-pass let through, where the file says it; None: everything."""
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from neurogaze_fast.eeg.band_power import BANDS, welch_power
-from neurogaze_fast.eeg.build import build_maps, zscore_by_subject
+from neurogaze_fast.eeg.build import build_maps, scaled_by_subject, subject_scale
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.maps import FLAGS
@@ -75,7 +75,7 @@ def test_zscore_is_exact_and_constants_become_zero():
     power = (generator.standard_normal((50, 2, 3)) * 5 + 7).astype(np.float32)
     power[:, 1, 2] = 4.25
     subject = generator.integers(0, 3, 50)
-    scaled = zscore_by_subject(power, subject)
+    scaled = scaled_by_subject(power, subject, *subject_scale(power, subject, subject.max() + 1))
     for one in range(3):
         mine = power[subject == one].astype(np.float64)
         with np.errstate(invalid="ignore"):
