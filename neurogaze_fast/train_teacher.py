@@ -16,8 +16,6 @@ from neurogaze_fast.teacher.config import (
 from neurogaze_fast.training.resume import refuse_changes
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from neurogaze_fast.teacher.run import TeacherRun
 
 ON_RESUME = {"resume", "maps", "device", "threads", "log_every", "checkpoint_minutes"}
@@ -67,31 +65,15 @@ def train_teacher(config: TrainTeacherConfig) -> Path:
         _introduce(run, console)
         with stop_on_signal() as stop:
             result = run.train(stop)
-    if "pooled" in result:
-        console.print(score_table(result))
+    from neurogaze_fast.teacher.report import remarks, score_tables
+
+    for table in score_tables(result):
+        console.print(table)
+    for line in remarks(result, maps):
+        console.print(line, soft_wrap=True, highlight=False)
     where = f"Teacher: {folder}\nNext: python -m neurogaze_fast.build_prototypes {folder}"
     console.print(where, soft_wrap=True, markup=False, highlight=False)
     return folder
-
-
-def score_table(result: dict[str, Any]) -> Table:
-    """The pooled leave-subjects-out CCC of teacher and baselines, with intervals."""
-    from rich.table import Table
-
-    kind = ", synthetic recordings" if result["synthetic"] else ""
-    table = Table(title=f"CCC on people never trained on (95 % interval over people){kind}")
-    for column in ("", "level", "valence", "arousal"):
-        table.add_column(column)
-    for level, models in result["pooled"].items():
-        for name, scores in models.items():
-            cells = []
-            for target in ("valence", "arousal"):
-                value = scores[target]["ccc"]
-                known = None not in value.values()
-                text = "{value:+.2f} ({low:+.2f} to {high:+.2f})" if known else "undefined"
-                cells.append(text.format(**value))
-            table.add_row(name, level, *cells)
-    return table
 
 
 def _cli(argv: Sequence[str] | None, default: TrainTeacherConfig) -> TrainTeacherConfig:
@@ -118,7 +100,9 @@ def _introduce(run: TeacherRun, console: Any) -> None:
         f"{windows['valid']} of {len(split['valid'])}, unlabelled support {windows['support']} "
         f"({len(split['support'])} subjects without ratings)\n"
         f"{run.config.epochs} epochs on {run.device}{' in bf16' if run.config.amp else ''}, "
-        f"{len(run.folds)} folds for the scores\nwriting {escape(str(run.folder))}",
+        f"{sum(map(len, run.folds.values()))} more teachers for the scores"
+        f"{' and one with films held out for the bank' if run.films_out else ''}\n"
+        f"writing {escape(str(run.folder))}",
         highlight=False,
         soft_wrap=True,
     )

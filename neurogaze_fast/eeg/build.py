@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from neurogaze_fast import ops
 from neurogaze_fast.artifacts import sha256_file
 from neurogaze_fast.eeg.band_power import BANDS
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.interpolation import TopomapOperator
-from neurogaze_fast.eeg.map_files import SHARD_WINDOWS
+from neurogaze_fast.eeg.map_operator import interpolated
 from neurogaze_fast.eeg.maps import FLAGS, MapSet
 from neurogaze_fast.eeg.measure import Counts, Part, measure
 from neurogaze_fast.eeg.preprocess import COMMON_SITES, CleanOptions
@@ -103,7 +101,7 @@ def build_maps(
         "windows_left_out": dict(counts.windows),
     }
     return MapSet(
-        maps=_interpolate(power, operator, progress),
+        maps=interpolated(power, operator, lambda done: progress("maps", done, len(power))),
         power=power,
         valence=valence,
         arousal=arousal,
@@ -208,20 +206,6 @@ def _without_lone_windows(parts: list[Part], counts: Counts) -> list[Part]:
             what = f"{part.trial.subject}, clip {part.trial.clip}"
             counts.add(LeftOut(part.trial.path, what, "the subject's only window"))
     return [part for part in parts if windows[part.trial.subject] >= 2]
-
-
-def _interpolate(
-    power: np.ndarray, operator: TopomapOperator, progress: Callable[[str, int, int | None], None]
-) -> np.ndarray:
-    """float16 [N, F, H, W]."""
-    count, bands, _ = power.shape
-    maps = np.empty((count, bands, operator.size, operator.size), np.float16)
-    for first in range(0, count, SHARD_WINDOWS):
-        batch = torch.from_numpy(power[first : first + SHARD_WINDOWS])
-        made = ops.topomap(batch, operator, dtype=torch.float16)
-        maps[first : first + len(batch)] = made.numpy()
-        progress("maps", first + len(batch), count)
-    return maps
 
 
 def _ratings(trial: Trial) -> tuple[float, float]:

@@ -7,7 +7,8 @@ A row is a clip (columns in any order; those in brackets may be absent)::
 
 Empty start_s and end_s: from the first sample, to the last. Empty valence and arousal: unlabelled
 support. Everybody's clip of one name counts as the same film, so that films can be held out; where
-names are made for each person, the column `film` says which film a clip was. `scale` is the lowest and the highest rating there can be (empty: the option's).
+names are made for each person, the column `film` says which film a clip was. `scale` is the
+lowest and the highest rating there can be (empty: the option's).
 
 Delimiters, encodings and line ends may be all those of :mod:`~neurogaze_fast.delimited`. ``0,5`` is
 a number where columns are not separated by commas. A path may have the separators of Windows.

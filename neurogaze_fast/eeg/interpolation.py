@@ -166,6 +166,11 @@ class TopomapOperator:
             array.setflags(write=False)
         return cls(matrix, mask, names, points, size, method, extrapolate, border)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns) of a map."""
+        return self.mask.shape[0], self.mask.shape[1]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of positions, size, method and, where they apply, extrapolate and border.

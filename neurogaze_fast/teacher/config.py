@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -25,7 +25,18 @@ class TeacherOptions:
     """Continue this folder from its newest intact checkpoints, with its own options."""
 
     folds: int = 5
-    """Leave-subjects-out teachers trained for the scores; 0: none."""
+    """Groups of people held out in turn for the scores; 0: no scores."""
+    clip_folds: int = 3
+    """Groups of films held out in turn; with people, folds times this many teachers. 0: none."""
+    splits: tuple[Literal["both", "people", "clips"], ...] = ("both", "people")
+    """What is held out for the scores: people and films together, people alone (then a teacher may
+    be right by recognising the film), films alone."""
+    normalise: Literal["subject", "train", "none"] = "subject"
+    """Scale of band power: z-scored by each person's own windows; by the training windows, so that
+    one new clip can be scored alone; or as it is."""
+    model: str = "topomap"
+    """Network: topomap (ours, over maps), or one of braindecode's over the signals, such as EEGNet
+    or TSception (prepare with --keep-signals)."""
     train_subjects: int = 16
     """Subjects trained on when the labelled ones are exactly --train-subjects plus
     --valid-subjects; any other number is split in this proportion."""
@@ -71,7 +82,10 @@ class TrainTeacherConfig(MachineConfig, TeacherOptions):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("warmup", "band_dropout"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        require(self.folds == 0 or self.folds >= 2, "folds", self.folds, "0 or at least 2")
+        for name in ("folds", "clip_folds"):
+            value = getattr(self, name)
+            require(value == 0 or value >= 2, name, value, "0 or at least 2")
+        require(len(self.splits) > 0, "splits", "empty", "at least one of both, people, clips")
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
 
 
@@ -81,7 +95,10 @@ def teacher_config_from_json(path: Path) -> TrainTeacherConfig:
     Raises:
         ConfigError: unreadable, edited, or of another version.
     """
-    return config_from_json(TrainTeacherConfig, path, ("maps", "out", "resume"))
+    before = {"splits": ("people",), "clip_folds": 0}
+    return config_from_json(
+        TrainTeacherConfig, path, ("maps", "out", "resume"), ("splits",), before
+    )
 
 
 def maps_folder(config: TrainTeacherConfig) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +14,20 @@ from neurogaze_fast.errors import CheckpointError, OperatorError
 from neurogaze_fast.training.run_folder import CHECKPOINTS, CONFIG_FILE
 from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
+if TYPE_CHECKING:
+    from neurogaze_fast.teacher.networks import TeacherModel
+
 KIND = "teacher"
 TEACHER_FILE = "teacher.safetensors"
+FILMS_OUT_FILE = "films_out.safetensors"
 STAGES = (16, 32, 64, 128)
 DROPOUT = 0.5
-_FIELDS = {"bands": int, "width": int, "synthetic": bool}
+_FIELDS = {
+    "bands": int,
+    "width": int,
+    "synthetic": bool,
+    "network?": {"name": str, "channels": int, "samples": int, "sfreq": float},
+}
 
 
 class TeacherNet(nn.Module):
@@ -73,7 +82,7 @@ class TeacherNet(nn.Module):
 
 
 def embed(
-    model: TeacherNet,
+    model: TeacherModel,
     maps: Tensor,
     rows: np.ndarray,
     *,
@@ -98,7 +107,7 @@ def embed(
     return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
 
 
-def save_teacher(path: Path, model: TeacherNet, metadata: dict[str, Any]) -> str:
+def save_teacher(path: Path, model: TeacherModel, metadata: dict[str, Any]) -> str:
     """Write a teacher's weights with a manifest saying what they are; return their SHA-256.
 
     `metadata` must hold ``maps``, ``split`` and ``synthetic``; the architecture is added here.
@@ -106,6 +115,8 @@ def save_teacher(path: Path, model: TeacherNet, metadata: dict[str, Any]) -> str
     from safetensors.torch import save
 
     provenance = {"kind": KIND, "bands": model.bands, "width": model.width, **metadata}
+    if not isinstance(model, TeacherNet):
+        provenance["network"] = model.description
     state = model.state_dict()
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     return write_artifact(path, save(tensors), provenance)
@@ -130,7 +141,7 @@ def teacher_path(run: Path) -> Path:
     return path
 
 
-def load_teacher(run: Path) -> tuple[TeacherNet, dict[str, Any]]:
+def load_teacher(run: Path) -> tuple[TeacherModel, dict[str, Any]]:
     """A verified teacher in evaluation mode, and its provenance.
 
     Raises:
@@ -147,16 +158,31 @@ def load_teacher(run: Path) -> tuple[TeacherNet, dict[str, Any]]:
     check_fields(provenance, _FIELDS, path, CheckpointError)
     try:
         state = load(data)
-        stated = provenance["bands"], provenance["width"]
-        found = state["features.0.weight"].shape[1], state["embedding.0.weight"].shape[0]
-        if stated != found:  # before a network of the stated size is made
-            raise ValueError(f"its manifest says bands and width {stated}, it has {found}")
         if any(value.dtype.is_complex for value in state.values()):
             raise ValueError("it holds complex numbers")
-        model = TeacherNet(*stated)
+        model = _network_of(provenance, state)
         model.load_state_dict(state)
     except (SafetensorError, LookupError, ValueError, RuntimeError) as cause:
         raise CheckpointError(
             f"{path} does not hold this version's teacher ({cause}). Train it again."
         ) from cause
     return model.eval(), provenance
+
+
+def _network_of(provenance: dict[str, Any], state: dict[str, Tensor]) -> TeacherModel:
+    """The network that a verified manifest describes.
+
+    Raises:
+        ValueError: its weights are of another size, found before a network of that size is made.
+    """
+    stated = provenance["bands"], provenance["width"]
+    network = provenance.get("network")
+    if network:
+        from neurogaze_fast.teacher.networks import SignalNet
+
+        found = network["channels"], state["norm.weight"].shape[0]
+    else:
+        found = state["features.0.weight"].shape[1], state["embedding.0.weight"].shape[0]
+    if stated != found:
+        raise ValueError(f"its manifest says bands and width {stated}, it has {found}")
+    return SignalNet(**network, width=stated[1]) if network else TeacherNet(*stated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from neurogaze_fast.charts import history_column, line_chart, save_figure
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.teacher.scores import TARGETS
+from neurogaze_fast.teacher.splits import TITLES
 
 LOSS_STYLE = {
     "total": ("#000000", "o", "total (weighted sum)"),
@@ -26,7 +28,9 @@ SCORE_STYLE = {
 }
 MODEL_STYLE = {
     "teacher": ("#0072B2", "teacher"),
+    "teacher_calibrated": ("#56B4E9", "teacher, calibrated"),
     "ridge": ("#E69F00", "ridge on band power"),
+    "clip_mean": ("#CC79A7", "clip's mean by other people (no EEG)"),
     "mean": ("#999999", "training mean"),
 }
 _TITLES = {"ccc": "CCC (1 is perfect, 0 is chance)", "rmse": "RMSE (lower is better)", "r2": "R²"}
@@ -77,42 +81,65 @@ def plot_teacher_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def plot_scores(result: dict[str, Any], path: Path) -> None:
-    """Draw the pooled leave-subjects-out scores as bars with intervals, per window and per trial.
+    """Draw the scores as bars with intervals: one row a split, the strictest first.
 
     Args:
         result: the content of scores.json: ``{"pooled": {"window" | "trial": {model: {target:
             {"ccc" | "rmse" | "r2": {"value", "low", "high"}}}}}, "folds", "bootstrap",
-            "synthetic"}``. An undefined score has no bar.
+            "synthetic"}`` of people held out, and the same under "people_and_clips_out" and
+            "clips_out" where these were scored. An undefined score has no bar.
         path: of the PNG.
 
     Raises:
         ConfigError: no pooled scores, because there were no folds.
     """
-    if not result.get("pooled"):
+    rows = [(title, found["pooled"]["trial"]) for title, found in split_scores(result)]
+    if not rows:
         raise ConfigError("There are no scores to plot: train the teacher with --folds.")
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
-    grid = figure.subplots(2, 3)
-    for axes_row, level in zip(grid, ("window", "trial"), strict=True):
+    if len(rows) == 1:
+        rows.append((rows[0][0], split_scores(result)[0][1]["pooled"]["window"]))
+        levels = ["trial", "window"]
+    else:
+        levels = ["trial"] * len(rows)
+    figure = Figure(figsize=(12, 3.6 * len(rows) + 0.6), layout="constrained")
+    grid = figure.subplots(len(rows), 3)
+    for axes_row, (title, pooled), level in zip(grid, rows, levels, strict=True):
         for axes, measure in zip(axes_row, _TITLES, strict=True):
-            _bars(axes, result["pooled"][level], measure)
+            _bars(axes, pooled, measure)
             axes.set_title(f"{_TITLES[measure]}, per {level}", fontsize=10)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    people = sum(len(fold["subjects"]) for fold in result["folds"])
+        axes_row[0].set_ylabel(textwrap.fill(title, 34), fontsize=9)
+    drawn = {}
+    for axes in grid.flat:
+        handles, labels = axes.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=5, frameon=False)
+    _, lead = split_scores(result)[0]
     synthetic = "SYNTHETIC recordings. " if result["synthetic"] else ""
+    unit = "subjects and films" if lead["bootstrap"].get("unit") == "subject x clip" else "subjects"
     figure.suptitle(
-        f"{synthetic}Everybody scored by a teacher that never saw them: {people} subjects in "
-        f"{len(result['folds'])} folds\n{100 * result['bootstrap']['interval']:.0f} % intervals "
-        f"over subjects ({result['bootstrap']['draws']} draws)",
+        f"{synthetic}Scored by teachers that never saw what is held out\n"
+        f"{100 * lead['bootstrap']['interval']:.0f} % intervals over {unit} "
+        f"({lead['bootstrap']['draws']} draws)",
         fontsize=11,
     )
     save_figure(figure, path)
 
 
+def split_scores(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(what was held out, its part of scores.json) of each split that was scored."""
+    parts = {
+        "both": result.get("people_and_clips_out"),
+        "people": result,
+        "clips": result.get("clips_out"),
+    }
+    return [(TITLES[key], part) for key, part in parts.items() if part and part.get("pooled")]
+
+
 def _bars(axes: Any, scores: dict[str, Any], measure: str) -> None:
-    width = 0.8 / len(MODEL_STYLE)
-    for number, (model, (color, label)) in enumerate(MODEL_STYLE.items()):
-        place = np.arange(len(TARGETS)) + (number - (len(MODEL_STYLE) - 1) / 2) * width
+    drawn = {model: style for model, style in MODEL_STYLE.items() if model in scores}
+    width = 0.8 / len(drawn)
+    for number, (model, (color, label)) in enumerate(drawn.items()):
+        place = np.arange(len(TARGETS)) + (number - (len(drawn) - 1) / 2) * width
         triples = [scores[model][target][measure] for target in TARGETS]
         value, low, high = (
             np.array([np.nan if t[key] is None else t[key] for t in triples])

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +20,27 @@ from neurogaze_fast.config import to_dict
 from neurogaze_fast.device import pick_device, prepare_torch
 from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import CheckpointError, ConfigError, NonFiniteError, OutputExistsError
-from neurogaze_fast.teacher.baselines import mean_prediction, ridge_prediction
 from neurogaze_fast.teacher.config import TrainTeacherConfig, maps_folder
-from neurogaze_fast.teacher.model import TEACHER_FILE, TeacherNet, embed, save_teacher
+from neurogaze_fast.teacher.folds import baselines, score_split, targets
+from neurogaze_fast.teacher.inputs import InputMaker, Inputs
+from neurogaze_fast.teacher.model import FILMS_OUT_FILE, TEACHER_FILE, embed, save_teacher
+from neurogaze_fast.teacher.networks import TeacherModel, make_network
 from neurogaze_fast.teacher.plots import plot_scores, plot_teacher_curves
-from neurogaze_fast.teacher.scores import DRAWS, INTERVAL, TARGETS, bootstrap, scores, trial_means
+from neurogaze_fast.teacher.scores import TARGETS, scores
 from neurogaze_fast.teacher.splits import (
+    SPLITS,
+    Fold,
     SplitRows,
+    clip_folds,
+    folds_of,
+    labelled_clips,
     labelled_subjects,
     rows_for,
+    rows_of,
     split_subjects,
     subject_folds,
 )
 from neurogaze_fast.teacher.training import TeacherTrainer
-from neurogaze_fast.teacher.views import ResidentMaps
 from neurogaze_fast.training.checkpoint import has_begun, newest_checkpoint
 from neurogaze_fast.training.run_folder import (
     CHECKPOINTS,
@@ -46,7 +54,8 @@ if TYPE_CHECKING:
     from neurogaze_fast.eeg.maps import MapSet
 
 SCORES_FILE = "scores.json"
-MODELS = ("teacher", "ridge", "mean")
+SCORE_KEYS = {"both": "people_and_clips_out", "clips": "clips_out"}
+"""Where scores.json has a split; people alone are at its top."""
 
 
 class TeacherRun:
@@ -64,7 +73,9 @@ class TeacherRun:
             names, config.train_subjects, config.valid_subjects, config.seed
         )
         self.rows = rows_for(maps, self.train_names, self.valid_names)
-        self.folds = subject_folds(names, config.folds, config.seed) if config.folds else []
+        self.folds = _folds(config, maps, names)
+        self.films_out = _films_out(config, maps, self.valid_names)
+        self.inputs = InputMaker(maps, config.normalise, config.model, self.device)
         support = sorted(set(maps.subjects) - set(names))
         self.metadata: dict[str, Any] = {
             "maps": {
@@ -74,6 +85,8 @@ class TeacherRun:
                 "size": list(maps.maps.shape[2:]),
                 "bands": list(maps.bands),
                 "names": list(maps.names),
+                "clips": len(maps.clips),
+                "options": maps.provenance.get("options"),
             },
             "split": {
                 "train": list(self.train_names),
@@ -93,7 +106,6 @@ class TeacherRun:
         else:
             with new_folder(folder) as draft:
                 self.seal = write_config(draft, replace(config, out=folder), self.metadata)
-        self.store = ResidentMaps.of(maps, self.device)
 
     def train(self, stop: threading.Event) -> dict[str, Any]:
         """Train the fixed-split teacher and the folds' teachers, score, write; return the scores.
@@ -101,43 +113,78 @@ class TeacherRun:
         Raises:
             Interrupted: `stop` was set, after saving.
         """
-        main = self._trainer("teacher", self.rows, stop, validate=True)
-        history = main.fit()
-        plot_teacher_curves(history, self.folder / "curves.png")
+        main, inputs = self._fitted("teacher", self.rows, stop, validate=True)
+        plot_teacher_curves(main.history, self.folder / "curves.png")
         result: dict[str, Any] = {
             "synthetic": self.maps.synthetic,
-            "fixed_split": self._fixed_split(main.model),
+            "normalise": self.config.normalise,
+            "fixed_split": self._fixed_split(main.model, inputs),
         }
+        lines = {}
+        for split, folds in self.folds.items():
+            answer = partial(self._answer, stop=stop)
+            found, lines[split] = score_split(self.maps, folds, answer, seed=self.config.seed)
+            # People out is what earlier versions wrote at the top.
+            result |= found if split == "people" else {SCORE_KEYS[split]: found}
         if self.folds:
-            result |= self._leave_subjects_out(stop)
             plot_scores(result, self.folder / "scores.png")
         text = json.dumps(seal(result), indent=2, allow_nan=False) + "\n"
         atomic_write(self.folder / SCORES_FILE, text.encode())
+        line = next((lines[split] for split in SPLITS if lines.get(split) is not None), None)
         metadata = {
             **self.metadata,
             "options": to_dict(self.config),
-            "scores": {key: value for key, value in result.items() if key != "folds"},
+            "calibration": None if line is None else line.tolist(),
+            "scores": _brief(result),
         }
-        save_teacher(self.folder / TEACHER_FILE, main.model, metadata)
+        if self.films_out is not None:
+            self._train_films_out(stop, metadata, self.films_out)
+        self._save(TEACHER_FILE, main.model, inputs, metadata)
         return result
 
-    def _trainer(
+    def _train_films_out(self, stop: threading.Event, metadata: dict[str, Any], fold: Fold) -> None:
+        """The teacher for a bank of films that it never saw, beside the usual one."""
+        rows = rows_of(self.maps, fold)
+        trainer, inputs = self._fitted(fold.name, rows, stop)
+        held = list(fold.clips or ())
+        split = {
+            **metadata["split"],
+            "clips": {"train": sorted(set(self.maps.clips) - set(held)), "held": held},
+        }
+        metadata = {**metadata, "split": split, "calibration": None, "scores": {}}
+        self._save(FILMS_OUT_FILE, trainer.model, inputs, metadata)
+
+    def _save(
+        self, file: str, model: TeacherModel, inputs: Inputs, metadata: dict[str, Any]
+    ) -> None:
+        scale = None if inputs.scale is None else inputs.scale.to_json()
+        about = {"normalise": self.config.normalise, "scale": scale}
+        save_teacher(self.folder / file, model, {**metadata, **about})
+
+    def _answer(
+        self, fold: Fold, rows: SplitRows, *, stop: threading.Event
+    ) -> tuple[np.ndarray, np.ndarray]:
+        trainer, inputs = self._fitted(fold.name, rows, stop)
+        return self._predict(trainer.model, inputs, rows.held), inputs.power
+
+    def _fitted(
         self, name: str, rows: SplitRows, stop: threading.Event, *, validate: bool = False
-    ) -> TeacherTrainer:
-        """A trainer at the start, or where its newest intact checkpoint stands."""
+    ) -> tuple[TeacherTrainer, Inputs]:
+        """A trained teacher, from the start or from its newest intact checkpoint."""
+        inputs = self.inputs.of(rows.train)
         torch.manual_seed(self.config.seed)
         folder = self.folder / CHECKPOINTS / name
         trainer = TeacherTrainer(
             self.config,
-            TeacherNet(len(self.maps.bands), self.config.width),
-            self.store,
+            make_network(self.config.model, self.maps, self.config.width),
+            inputs.store,
             rows,
             folder=folder,
             console=self.console,
             stop=stop,
             title=name,
             name_row=self._name_row,
-            validate=self._validate if validate else None,
+            validate=partial(self._validate, inputs) if validate else None,
             run=f"{self.seal} {name}",
         )
         if has_begun(folder):
@@ -147,14 +194,16 @@ class TeacherRun:
             trainer.load_state_dict(state, str(path))
             where = f"Continuing the {name} from step {trainer.step} of {trainer.total_steps}."
             self.console.print(where, highlight=False)
-        return trainer
+        trainer.fit()
+        return trainer, inputs
 
-    def _validate(self, model: TeacherNet) -> dict[str, float]:
-        found = scores(self._predict(model, self.rows.held), self._target(self.rows.held))
+    def _validate(self, inputs: Inputs, model: TeacherModel) -> dict[str, float]:
+        held = self.rows.held
+        found = scores(self._predict(model, inputs, held), targets(self.maps, held))
         return {f"ccc_{name}": found[name]["ccc"] or 0.0 for name in TARGETS}
 
-    def _predict(self, model: TeacherNet, rows: np.ndarray) -> np.ndarray:
-        va = embed(model, self.store.maps, rows, device=self.device)[1]
+    def _predict(self, model: TeacherModel, inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+        va = embed(model, inputs.store.maps, rows, device=self.device)[1]
         broken = int((~np.isfinite(va)).any(1).sum())
         if broken:
             raise NonFiniteError(
@@ -163,81 +212,20 @@ class TeacherRun:
             )
         return va
 
-    def _target(self, rows: np.ndarray) -> np.ndarray:
-        return np.stack([self.maps.valence[rows], self.maps.arousal[rows]], axis=1)
-
-    def _predictions(
-        self, model: TeacherNet, rows: SplitRows
-    ) -> tuple[dict[str, np.ndarray], float]:
-        """Teacher and baselines on the held-out windows of `rows`; the ridge's penalty."""
-        maps, target = self.maps, self._target(rows.train)
-        ridge, alpha = ridge_prediction(
-            maps.power[rows.train], target, maps.subject[rows.train], maps.power[rows.held]
-        )
-        mean = mean_prediction(target, len(rows.held))
-        teacher = self._predict(model, rows.held)
-        return dict(zip(MODELS, (teacher, ridge, mean), strict=True)), alpha
-
-    def _fixed_split(self, model: TeacherNet) -> dict[str, Any]:
+    def _fixed_split(self, model: TeacherModel, inputs: Inputs) -> dict[str, Any]:
         """Scores on the bank's subjects: nothing was chosen on them, but they are one draw."""
-        predictions, alpha = self._predictions(model, self.rows)
+        rows = self.rows
+        found, alpha = baselines(self.maps, rows, inputs.power, people_out=True, clips_out=False)
+        predictions = {"teacher": self._predict(model, inputs, rows.held), **found}
         return {
             "train": list(self.train_names),
             "valid": list(self.valid_names),
             "ridge_alpha": alpha,
             "window": {
-                name: scores(value, self._target(self.rows.held))
+                name: scores(value, targets(self.maps, rows.held))
                 for name, value in predictions.items()
             },
         }
-
-    def _leave_subjects_out(self, stop: threading.Event) -> dict[str, Any]:
-        everybody = set(labelled_subjects(self.maps))
-        folds, order = [], []
-        pooled: dict[str, list[np.ndarray]] = {name: [] for name in MODELS}
-        for number, held in enumerate(self.folds):
-            rows = rows_for(self.maps, sorted(everybody - set(held)), held)
-            trainer = self._trainer(f"fold-{number}", rows, stop)
-            trainer.fit()
-            predictions, alpha = self._predictions(trainer.model, rows)
-            entry: dict[str, Any] = {
-                "subjects": list(held),
-                "windows": len(rows.held),
-                "ridge_alpha": alpha,
-            }
-            for level in ("window", "trial"):
-                entry[level] = {}
-                for name, value in predictions.items():
-                    seen, target, _ = self._at(level, value, rows.held)
-                    entry[level][name] = scores(seen, target)
-            folds.append(entry)
-            order.append(rows.held)
-            for name, value in predictions.items():
-                pooled[name].append(value)
-        everyone = np.concatenate(order)
-        values = {name: np.concatenate(parts) for name, parts in pooled.items()}
-        result: dict[str, Any] = {"folds": folds, "pooled": {}}
-        for level in ("window", "trial"):
-            pairs = {name: self._at(level, value, everyone) for name, value in values.items()}
-            _, target, subject = pairs["teacher"]
-            result["pooled"][level] = bootstrap(
-                {name: part[0] for name, part in pairs.items()},
-                target,
-                subject,
-                draws=DRAWS,
-                seed=self.config.seed,
-            )
-        result["bootstrap"] = {"unit": "subject", "draws": DRAWS, "interval": INTERVAL}
-        return result
-
-    def _at(
-        self, level: str, prediction: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(prediction, target, subject) per window, or per trial."""
-        target, subject = self._target(rows), self.maps.subject[rows]
-        if level == "window":
-            return prediction, target, subject
-        return trial_means(prediction, target, self.maps.trial[rows], subject)
 
     def _name_row(self, row: int) -> str:
         maps = self.maps
@@ -265,3 +253,34 @@ def teacher_folder(config: TrainTeacherConfig) -> Path:
     if config.resume is not None:
         return config.resume
     return config.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-teacher"
+
+
+def _folds(
+    config: TrainTeacherConfig, maps: MapSet, names: tuple[str, ...]
+) -> dict[str, list[Fold]]:
+    """The folds of every split asked for that these maps allow, the strictest split first."""
+    if not config.folds:
+        return {}
+    people = subject_folds(names, config.folds, config.seed)
+    clips = []
+    if config.clip_folds and maps.knows_clips:
+        clips = clip_folds(labelled_clips(maps), config.clip_folds, config.seed)
+    wanted = [split for split in SPLITS if split in config.splits]
+    return {split: folds_of(split, people, clips) for split in wanted if clips or split == "people"}
+
+
+def _films_out(config: TrainTeacherConfig, maps: MapSet, valid: tuple[str, ...]) -> Fold | None:
+    """Validation people and half of the films; None where no split holds films out."""
+    if not (config.folds and config.clip_folds and maps.knows_clips and "both" in config.splits):
+        return None
+    half = clip_folds(labelled_clips(maps), 2, config.seed)[0]
+    return Fold("films-out", valid, half, (0, 0))
+
+
+def _brief(result: dict[str, Any]) -> dict[str, Any]:
+    """The scores without those of every fold."""
+    kept = {key: value for key, value in result.items() if key != "folds"}
+    for key in SCORE_KEYS.values():
+        if key in kept:
+            kept[key] = {name: v for name, v in kept[key].items() if name != "folds"}
+    return kept

@@ -1,4 +1,9 @@
-"""Who is trained on and who is held out: always whole people, never windows."""
+"""Who and what is trained on and held out: whole people, whole films, or both; never windows.
+
+Everybody watches the same films. Where people are held out and films are not, a teacher can be
+right by recognising the film and remembering how others rated it. Only with films held out as well
+does a score say that ratings were read from the EEG.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +20,39 @@ if TYPE_CHECKING:
     from neurogaze_fast.eeg.maps import MapSet
 
 
+SPLITS = ("both", "people", "clips")
+"""What may be held out at a time: people and clips, people alone, clips alone."""
+TITLES = {
+    "both": "people and films never trained on",
+    "people": "people never trained on, watching films that others were trained on",
+    "clips": "films never trained on, watched by people that were",
+}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one teacher of a split does not see."""
+
+    name: str
+    """Of its checkpoints' folder."""
+    people: tuple[str, ...] | None
+    """Held out; None: nobody is, because the split is by clips alone."""
+    clips: tuple[str, ...] | None
+    """Held out; None: none is, because the split is by people alone."""
+    number: tuple[int, int]
+    """(fold of people, fold of clips); 0 for what is not split."""
+
+
 @dataclass(frozen=True)
 class SplitRows:
-    """Rows of a map set by their use; no person has windows on both sides."""
+    """Rows of a map set by their use; nothing that is held out has windows on both sides."""
 
     train: np.ndarray
-    """int64 [n]: labelled windows of the training subjects."""
+    """int64 [n]: labelled windows of the training subjects and clips."""
     support: np.ndarray
-    """int64 [m]: unlabelled windows of everybody who is not held out."""
+    """int64 [m]: unlabelled windows of everybody, and of every clip, that is not held out."""
     held: np.ndarray
-    """int64 [v]: labelled windows of the held-out subjects."""
+    """int64 [v]: labelled windows of the held-out subjects watching the held-out clips."""
 
 
 def split_subjects(
@@ -71,6 +99,76 @@ def subject_folds(names: Sequence[str], folds: int, seed: int = 0) -> list[tuple
     return [tuple(sorted(order[i] for i in part)) for part in parts]
 
 
+def clip_folds(names: Sequence[str], folds: int, seed: int = 0) -> list[tuple[str, ...]]:
+    """The clips held out in each of `folds` folds; every clip is held out exactly once.
+
+    Raises:
+        DataError: fewer than two clips.
+        ConfigError: fewer than two folds.
+    """
+    if folds < 2:
+        raise ConfigError(f"--clip-folds is {folds}; it must be 0 (no films out) or at least 2.")
+    if len(names) < 2:
+        raise DataError(
+            f"{len(names)} rated clip(s) were found; holding films out needs at least two. Add "
+            "clips, or leave the splits both and clips out of --splits."
+        )
+    order = [sorted(names)[i] for i in np.random.default_rng([seed, 1]).permutation(len(names))]
+    parts = np.array_split(np.arange(len(order)), min(folds, len(order)))
+    return [tuple(sorted(order[i] for i in part)) for part in parts]
+
+
+def folds_of(
+    split: str, people: Sequence[tuple[str, ...]], clips: Sequence[tuple[str, ...]]
+) -> list[Fold]:
+    """The folds of one of :data:`SPLITS`; with "both", each of people with each of clips."""
+    if split == "people":
+        return [Fold(f"fold-{i}", held, None, (i, 0)) for i, held in enumerate(people)]
+    if split == "clips":
+        return [Fold(f"clips-{k}", None, held, (0, k)) for k, held in enumerate(clips)]
+    return [
+        Fold(f"fold-{i}-clips-{k}", who, what, (i, k))
+        for i, who in enumerate(people)
+        for k, what in enumerate(clips)
+    ]
+
+
+def labelled_clips(maps: MapSet) -> tuple[str, ...]:
+    """The clips with at least one labelled window."""
+    found = np.unique(maps.film[maps.labelled])
+    return tuple(maps.clips[i] for i in found if i >= 0)
+
+
+def rows_of(maps: MapSet, fold: Fold) -> SplitRows:
+    """The rows of `maps` in one fold.
+
+    Nothing of a held-out person or clip is trained on, not even the unlabelled windows. With both
+    held out, the windows of held-out people watching other clips, and of other people watching
+    held-out clips, are used for nothing.
+
+    Raises:
+        DataError: a side has no labelled window.
+    """
+    unseen = np.zeros(len(maps), bool)
+    scored = np.ones(len(maps), bool)
+    for held, names, column in (
+        (fold.people, maps.subjects, maps.subject),
+        (fold.clips, maps.clips, maps.film),
+    ):
+        if held is not None:
+            out = np.isin(column, [names.index(name) for name in held])
+            unseen |= out
+            scored &= out
+    known = maps.labelled
+    rows = SplitRows(
+        train=np.flatnonzero(known & ~unseen),
+        support=np.flatnonzero(~known & ~unseen),
+        held=np.flatnonzero(known & scored),
+    )
+    _require_rows(rows)
+    return rows
+
+
 def labelled_subjects(maps: MapSet) -> tuple[str, ...]:
     """The people with at least one labelled window; the others are support."""
     return tuple(maps.subjects[i] for i in np.unique(maps.subject[maps.labelled]))
@@ -101,13 +199,17 @@ def rows_for(maps: MapSet, train: Sequence[str], held: Sequence[str]) -> SplitRo
         support=np.flatnonzero(~known & ~in_held),
         held=np.flatnonzero(known & in_held),
     )
+    _require_rows(rows)
+    return rows
+
+
+def _require_rows(rows: SplitRows) -> None:
     for side, found in (("training", rows.train), ("held-out", rows.held)):
         if len(found) == 0:
             raise DataError(
                 f"The {side} subjects have no labelled window, so there is nothing to learn from "
-                "or to score. Check the ratings given to prepare."
+                "or to score. Check the ratings given to prepare, or use fewer folds."
             )
-    return rows
 
 
 def _shuffled(names: Sequence[str], seed: int) -> list[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
 from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.losses import TERMS, consistency, consistency_ramp, supervised_terms
-from neurogaze_fast.teacher.model import TeacherNet
+from neurogaze_fast.teacher.networks import TeacherModel
 from neurogaze_fast.teacher.splits import SplitRows
 from neurogaze_fast.teacher.views import Augmentation, Batches, ResidentMaps, step_generator, view
 from neurogaze_fast.training.checkpoint import check_origin, reading_state, save_checkpoint
@@ -27,7 +27,7 @@ from neurogaze_fast.training.optimizer import adamw
 from neurogaze_fast.training.progress import RunProgress
 from neurogaze_fast.training.schedule import learning_rate
 
-Validate = Callable[[TeacherNet], dict[str, float]]
+Validate = Callable[[TeacherModel], dict[str, float]]
 
 
 class TeacherTrainer:
@@ -36,7 +36,7 @@ class TeacherTrainer:
     def __init__(
         self,
         config: TrainTeacherConfig,
-        model: TeacherNet,
+        model: TeacherModel,
         store: ResidentMaps,
         rows: SplitRows,
         *,
@@ -67,7 +67,9 @@ class TeacherTrainer:
         support = rows.support if config.consistency > 0 else rows.support[:0]
         self.batches = Batches(rows.train, support, config.batch_size, config.seed)
         self.total_steps = len(self.batches) * config.epochs
-        self._augmentation = Augmentation(config.band_dropout, config.noise, config.shift)
+        # A signal is one row high: a shift along it would only be another window.
+        shift = config.shift if store.maps.shape[2] > 1 else 0.0
+        self._augmentation = Augmentation(config.band_dropout, config.noise, shift)
         self._parameters = list(self.model.parameters())
         self.optimizer = adamw(
             self._parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -57,6 +58,25 @@ def map_set(
         names=SITES,
         bands=("theta", "alpha", "beta", "gamma")[:bands],
         provenance={"synthetic": True, "made_by": "tests"},
+        clip=trial % trials,
+        clips=tuple(f"dreamer:clip-{i + 1:02d}" for i in range(trials)),
+    )
+
+
+def film_set(subjects=12, films=12, windows=3, seed=0, size=8):
+    """A MapSet that says which film was watched and nothing else; ratings depend on the film."""
+    generator = np.random.default_rng(seed)
+    made = map_set(subjects, films, windows, signal=0, seed=seed, size=size)
+    rating = generator.uniform(-0.9, 0.9, (films, 2)).astype(np.float32)
+    maps = made.maps + 2 * generator.standard_normal((films, *made.maps.shape[1:]))[made.clip]
+    maps[:, :, 0, 0] = 0
+    power = made.power + generator.standard_normal((films, *made.power.shape[1:]))[made.clip]
+    return replace(
+        made,
+        maps=maps.astype(np.float16),
+        power=power.astype(np.float32),
+        valence=rating[made.clip, 0],
+        arousal=rating[made.clip, 1],
     )
 
 
@@ -67,6 +87,7 @@ def quick(**options):
         "batch_size": 32,
         "width": 16,
         "folds": 0,
+        "clip_folds": 0,
         "learning_rate": 3e-3,
     } | options
     return TrainTeacherConfig(**options)

@@ -25,10 +25,13 @@ from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.model import load_teacher
 from tests.teacher.helpers import map_set
 
-QUICK = "--epochs 8 --batch-size 32 --width 16 --learning-rate 3e-3 --threads 1".split()
+QUICK = (
+    "--epochs 8 --batch-size 32 --width 16 --learning-rate 3e-3 --threads 1 --clip-folds 2".split()
+)
 
 TRAIN_TEACHER_FLAGS = """
---maps --out --resume --folds --train-subjects --valid-subjects --width --epochs --batch-size
+--maps --out --resume --folds --clip-folds --splits --normalise --model --train-subjects
+--valid-subjects --width --epochs --batch-size
 --learning-rate --weight-decay --warmup --clip --consistency --band-dropout --noise --shift --amp
 --device --threads --deterministic --seed --checkpoint-minutes --log-every
 """.split()
@@ -122,10 +125,11 @@ def test_maps_are_needed(capsys):
 def test_teacher_folder_holds_everything(teacher):
     assert {p.name for p in teacher.iterdir()} == {
         "config.json", "teacher.safetensors", "teacher.manifest.json", "scores.json", "scores.png",
-        "curves.png", "checkpoints",
+        "curves.png", "checkpoints", "films_out.safetensors", "films_out.manifest.json",
     }  # fmt: skip
     assert sorted(p.name for p in (teacher / "checkpoints").iterdir()) == [
-        "fold-0", "fold-1", "fold-2", "teacher",
+        "films-out", "fold-0", "fold-0-clips-0", "fold-0-clips-1", "fold-1", "fold-1-clips-0",
+        "fold-1-clips-1", "fold-2", "fold-2-clips-0", "fold-2-clips-1", "teacher",
     ]  # fmt: skip
 
 
@@ -134,13 +138,21 @@ def test_scores_beat_the_mean_on_a_planted_signal(teacher):
     assert result["synthetic"] is True
     held = [name for fold in result["folds"] for name in fold["subjects"]]
     assert sorted(held) == [f"dreamer-{i:02d}" for i in range(1, 7)]
-    for level in ("window", "trial"):
-        pooled = result["pooled"][level]
+    assert "clip_mean" not in result["people_and_clips_out"]["pooled"]["trial"]
+    assert result["bootstrap"]["unit"] == "subject x clip"
+    pairs = [
+        (part, level) for part in (result, result["people_and_clips_out"])
+        for level in ("window", "trial")
+    ]  # fmt: skip
+    for part, level in pairs:
+        pooled = part["pooled"][level]
         for target in ("valence", "arousal"):
             assert pooled["teacher"][target]["ccc"]["value"] > 0.5
             assert pooled["teacher - mean"][target]["ccc"]["low"] > 0
             assert pooled["ridge"][target]["ccc"]["value"] > 0.5
             assert pooled["mean"][target]["ccc"]["value"] < 0.1
+            rmse = [pooled[m][target]["rmse"]["value"] for m in ("teacher_calibrated", "mean")]
+            assert rmse[0] < 0.8 * rmse[1]
 
 
 def test_provenance_names_maps_split_options_and_scores(teacher, planted):
@@ -151,7 +163,10 @@ def test_provenance_names_maps_split_options_and_scores(teacher, planted):
     assert len(metadata["maps"]["sha256"]) == 64
     assert metadata["options"]["epochs"] == 8
     assert metadata["synthetic"] is True
-    assert "pooled" in metadata["scores"]
+    assert "pooled" in metadata["scores"]["people_and_clips_out"]
+    assert metadata["normalise"] == "subject"
+    assert metadata["scale"] is None
+    assert np.array(metadata["calibration"]).shape == (2, 2)
 
 
 def test_existing_folder_is_left_alone(teacher, maps_folder, capsys):
@@ -230,6 +245,14 @@ def test_bank_of_validation_windows(copied, planted, capsys):
     build_command.main([str(copied), "--npz", str(copied / "paper.npz")])
     printed = capsys.readouterr().out
     bank = PrototypeBank.load(copied / "bank.safetensors", width=16, grid=5)
+    films_out = PrototypeBank.load(copied / "bank_films_out.safetensors", width=16, grid=5)
+    found = bank.provenance["films_out"]
+    assert "Bank of films its teacher never saw" in printed
+    # The planted signal is in the rating and not in the film, so the bank does not need the films.
+    assert found["centred_cosine"] > 0.5 > found["centred_other_cells"]
+    seen = load_teacher(copied / "films_out.safetensors")[1]["split"]["clips"]
+    assert films_out.provenance["clips"] == seen["held"]
+    assert not set(seen["held"]) & set(seen["train"])
     _, metadata = load_teacher(copied)
     held = [planted.subjects.index(name) for name in metadata["split"]["valid"]]
     rows = np.isin(planted.subject, held)

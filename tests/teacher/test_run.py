@@ -12,7 +12,7 @@ from neurogaze_fast.training.checkpoint import checkpoints, load_checkpoint, sav
 from neurogaze_fast.training.run_folder import sole_writer
 from tests.teacher.helpers import map_set
 
-QUICK = "--epochs 2 --batch-size 16 --width 8 --threads 1 --folds 2".split()
+QUICK = "--epochs 2 --batch-size 16 --width 8 --threads 1 --folds 2 --clip-folds 0".split()
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.teacher.splits import (
+    clip_folds,
+    folds_of,
+    labelled_clips,
     labelled_subjects,
     rows_for,
+    rows_of,
     split_subjects,
     subject_folds,
 )
@@ -94,3 +98,34 @@ def test_overlap_strangers_and_unrated_people_are_refused():
         rows_for(maps, maps.subjects[:3], ["nobody"])
     with pytest.raises(DataError, match="no labelled window"):
         rows_for(maps, maps.subjects[:3], maps.subjects[4:])
+
+
+@pytest.mark.parametrize("split", ["both", "people", "clips"])
+def test_every_window_is_scored_once_and_nothing_held_out_is_trained_on(split):
+    maps = map_set(subjects=5, trials=7, windows=3, support=1)
+    maps.valence[:3] = maps.arousal[:3] = np.nan
+    people = subject_folds(labelled_subjects(maps), 2)
+    clips = clip_folds(labelled_clips(maps), 3)
+    scored = []
+    folds = folds_of(split, people, clips)
+    assert len(folds) == {"both": 6, "people": 2, "clips": 3}[split]
+    for fold in folds:
+        rows = rows_of(maps, fold)
+        scored.append(rows.held)
+        used = np.concatenate([rows.train, rows.support])
+        if fold.people is not None:
+            held = {maps.subjects.index(name) for name in fold.people}
+            assert not held & set(maps.subject[used].tolist())
+            assert set(maps.subject[rows.held].tolist()) <= held
+        if fold.clips is not None:
+            held = {maps.clips.index(name) for name in fold.clips}
+            assert not held & set(maps.clip[used].tolist())
+            assert set(maps.clip[rows.held].tolist()) <= held
+    assert sorted(np.concatenate(scored).tolist()) == np.flatnonzero(maps.labelled).tolist()
+
+
+def test_a_single_clip_cannot_be_held_out():
+    with pytest.raises(DataError, match="at least two"):
+        clip_folds(["film"], 3)
+    with pytest.raises(ConfigError, match="--clip-folds"):
+        clip_folds(["a", "b"], 1)
