@@ -264,7 +264,7 @@ def _folds(
     people = subject_folds(names, config.folds, config.seed)
     clips = []
     if config.clip_folds and maps.knows_clips:
-        clips = clip_folds(labelled_clips(maps), config.clip_folds, config.seed)
+        clips = clip_folds(*labelled_clips(maps), config.clip_folds, config.seed)
     wanted = [split for split in SPLITS if split in config.splits]
     return {split: folds_of(split, people, clips) for split in wanted if clips or split == "people"}
 
@@ -273,7 +273,7 @@ def _films_out(config: TrainTeacherConfig, maps: MapSet, valid: tuple[str, ...])
     """Validation people and half of the films; None where no split holds films out."""
     if not (config.folds and config.clip_folds and maps.knows_clips and "both" in config.splits):
         return None
-    half = clip_folds(labelled_clips(maps), 2, config.seed)[0]
+    half = clip_folds(*labelled_clips(maps), 2, config.seed)[0]
     return Fold("films-out", valid, half, (0, 0))
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("both", "people", "clips")
 """What may be held out at a time: people and clips, people alone, clips alone."""
+CLIP_DRAWS = 2000
+"""Random groupings of the clips, of which the most even one is used."""
 TITLES = {
     "both": "people and films never trained on",
     "people": "people never trained on, watching films that others were trained on",
@@ -99,8 +101,20 @@ def subject_folds(names: Sequence[str], folds: int, seed: int = 0) -> list[tuple
     return [tuple(sorted(order[i] for i in part)) for part in parts]
 
 
-def clip_folds(names: Sequence[str], folds: int, seed: int = 0) -> list[tuple[str, ...]]:
+def clip_folds(
+    names: Sequence[str], ratings: np.ndarray, folds: int, seed: int = 0
+) -> list[tuple[str, ...]]:
     """The clips held out in each of `folds` folds; every clip is held out exactly once.
+
+    There are few films, so by chance a fold may hold the pleasant ones. Then the mean of the others
+    is low where the held-out ratings are high, and who knows nothing scores clearly below 0. So of
+    many random draws the one is taken whose folds have the most equal mean ratings.
+
+    Args:
+        names: of the clips.
+        ratings: float [K, 2], the mean valence and arousal of each.
+        folds: how many; more than clips means one clip each.
+        seed: of the draws.
 
     Raises:
         DataError: fewer than two clips.
@@ -113,9 +127,16 @@ def clip_folds(names: Sequence[str], folds: int, seed: int = 0) -> list[tuple[st
             f"{len(names)} rated clip(s) were found; holding films out needs at least two. Add "
             "clips, or leave the splits both and clips out of --splits."
         )
-    order = [sorted(names)[i] for i in np.random.default_rng([seed, 1]).permutation(len(names))]
-    parts = np.array_split(np.arange(len(order)), min(folds, len(order)))
-    return [tuple(sorted(order[i] for i in part)) for part in parts]
+    order = np.argsort(np.array(names))
+    scaled = np.asarray(ratings, np.float64)[order]
+    scaled = scaled - scaled.mean(0)
+    scaled /= np.maximum(scaled.std(0), 1e-9)
+    rng = np.random.default_rng([seed, 1])
+    drawn = rng.permuted(np.tile(np.arange(len(names)), (CLIP_DRAWS, 1)), axis=1)
+    parts = np.array_split(np.arange(len(names)), min(folds, len(names)))
+    unequal = sum(np.square(scaled[drawn[:, part]].sum(1)).sum(1) / len(part) for part in parts)
+    best = drawn[int(np.argmin(unequal))]
+    return [tuple(sorted(names[order[best[i]]] for i in part)) for part in parts]
 
 
 def folds_of(
@@ -133,10 +154,13 @@ def folds_of(
     ]
 
 
-def labelled_clips(maps: MapSet) -> tuple[str, ...]:
-    """The clips with at least one labelled window."""
-    found = np.unique(maps.film[maps.labelled])
-    return tuple(maps.clips[i] for i in found if i >= 0)
+def labelled_clips(maps: MapSet) -> tuple[tuple[str, ...], np.ndarray]:
+    """The clips with at least one labelled window, and their mean ratings, float64 [K, 2]."""
+    known = maps.labelled & (maps.film >= 0)
+    found, where = np.unique(maps.film[known], return_inverse=True)
+    sums = np.zeros((len(found), 2))
+    np.add.at(sums, where, np.stack([maps.valence[known], maps.arousal[known]], axis=1))
+    return tuple(maps.clips[i] for i in found), sums / np.bincount(where)[:, None]
 
 
 def rows_of(maps: MapSet, fold: Fold) -> SplitRows:

