@@ -16,7 +16,7 @@ FLOORS = (
 import; above them: the commands."""
 COMMANDS = {
     *("prepare", "train_teacher", "build_prototypes", "train", "evaluate", "ablate"),
-    *("export", "predict", "serve", "doctor", "packages", "machine"),
+    *("export", "predict", "predict_eeg", "serve", "doctor", "packages", "machine"),
 }
 EXCEPTIONS = {
     # Only while types are checked: an operator's Python front names the class it takes.

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from neurogaze_fast.artifacts import sha256_file
-from neurogaze_fast.eeg.band_power import BANDS
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.map_operator import interpolated
@@ -73,7 +72,8 @@ def build_maps(
         else:
             counts.add(found)
         progress("trials", done, None)
-    bands, parts = _same_bands(parts, counts)
+    edges = config.band_edges()
+    bands, parts = _same_bands(parts, counts, tuple(edges))
     parts = _without_lone_windows(parts, counts)
     if not parts or ch_names is None:
         raise DataError(_nothing_left(counts))
@@ -93,7 +93,7 @@ def build_maps(
         "synthetic": synthetic,
         "options": config.settings(),
         "operator": operator.fingerprint,
-        "band_edges": {name: list(BANDS[name]) for name in bands},
+        "band_edges": {name: list(edges[name]) for name in bands},
         "files": _hashes([*(part.trial.path for part in parts), *also_hash]),
         "sources": _sources(parts),
         "left_out": dict(counts.left_out.most_common()),
@@ -117,6 +117,7 @@ def build_maps(
         clips=clips,
         level=level,
         spread=spread,
+        signals=_signals(parts) if config.keep_signals else None,
     )
 
 
@@ -160,16 +161,18 @@ def scaled_by_subject(
     return scaled
 
 
-def _same_bands(parts: list[Part], counts: Counts) -> tuple[tuple[str, ...], list[Part]]:
+def _same_bands(
+    parts: list[Part], counts: Counts, wanted: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[Part]]:
     """The bands that some recording has, and the parts that have all of them.
 
     A recorder's low-pass takes bands away. Where every trial lacks them the set is made without;
     a trial that lacks what others have is left out. Both are counted.
     """
-    bands = max((part.bands for part in parts), key=len, default=tuple(BANDS))
+    bands = max((part.bands for part in parts), key=len, default=wanted)
     kept = []
     for part in parts:
-        lacking = [name for name in BANDS if name not in part.bands]
+        lacking = [name for name in wanted if name not in part.bands]
         if lacking:
             what = f"{part.trial.subject}, clip {part.trial.clip}"
             names, lowpass = " or ".join(lacking), part.trial.lowpass
@@ -206,6 +209,11 @@ def _without_lone_windows(parts: list[Part], counts: Counts) -> list[Part]:
             what = f"{part.trial.subject}, clip {part.trial.clip}"
             counts.add(LeftOut(part.trial.path, what, "the subject's only window"))
     return [part for part in parts if windows[part.trial.subject] >= 2]
+
+
+def _signals(parts: list[Part]) -> np.ndarray:
+    kept = [part.signals for part in parts if part.signals is not None]
+    return np.concatenate(kept)
 
 
 def _ratings(trial: Trial) -> tuple[float, float]:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from neurogaze_fast.errors import ConfigError
+
+KNOWN_BANDS = {
+    "delta": (1.0, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 14.0),
+    "beta": (14.0, 31.0),
+    "gamma": (31.0, 49.0),
+}
+"""Hz. The last four are those of :data:`~neurogaze_fast.eeg.band_power.BANDS`."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,15 @@ class PrepareEegConfig:
     """Seconds a window lasts."""
     overlap: float = 0.5
     """Fraction of a window shared with the next one."""
+    keep_signals: bool = False
+    """Keep each window's cleaned signal as well, for train_teacher --model EEGNet and the like."""
+    seconds: float = 60.0
+    """Of each DREAMER film, counted from its end (10 s or more)."""
+    baseline: Literal["subtract", "none"] = "subtract"
+    """subtract: take off the mean feature before the clip (of the clip itself where nothing was
+    recorded before it, so that such a clip says only how it changes); none: take off nothing."""
+    bands: tuple[str, ...] = ("theta", "alpha", "beta", "gamma")
+    """delta (1-4 Hz), theta (4-8), alpha (8-14), beta (14-31), gamma (31-49), or NAME=LOW-HIGH."""
     feature: Literal["log_power", "de"] = "log_power"
     """Logarithm of band power, or differential entropy (half of it, plus a constant: the same maps
     once z-scored)."""
@@ -96,6 +115,7 @@ class PrepareEegConfig:
             )
         for name, low, high in (
             ("window", 1.0, 60.0),
+            ("seconds", 10.0, float("inf")),
             ("overlap", 0.0, 0.95),
             ("bad_channel", 1.0, float("inf")),
             ("reject", 1.0, float("inf")),
@@ -111,6 +131,37 @@ class PrepareEegConfig:
             if not low <= value <= high:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} is {value}; it must lie in [{low:g}, {high:g}].")
+
+        self.band_edges()
+
+    def band_edges(self) -> dict[str, tuple[float, float]]:
+        """Name to (low, high) in Hz, in the order of --bands.
+
+        Raises:
+            ConfigError: an unknown name, a name twice, or edges outside the pass band.
+        """
+        edges: dict[str, tuple[float, float]] = {}
+        for text in self.bands:
+            match = re.fullmatch(r"([^=\s]+)=([\d.]+)-([\d.]+)", text)
+            name = match[1] if match else text
+            found = (float(match[2]), float(match[3])) if match else KNOWN_BANDS.get(name)
+            if found is None:
+                known = ", ".join(KNOWN_BANDS)
+                raise ConfigError(
+                    f"--bands has {text!r}, which is none of {known}, nor NAME=LOW-HIGH in Hz, "
+                    "such as mu=8-13."
+                )
+            if name in edges:
+                raise ConfigError(f"--bands names {name} twice.")
+            if not 1 <= found[0] < found[1] <= 49:
+                raise ConfigError(
+                    f"--bands has {name} from {found[0]:g} to {found[1]:g} Hz; what is kept of a "
+                    "recording reaches from 1 to 49 Hz."
+                )
+            edges[name] = found
+        if not edges:
+            raise ConfigError("--bands is empty; name at least one.")
+        return edges
 
     def settings(self) -> dict[str, Any]:
         """What decides the maps, without where things are, as JSON: for provenance."""

@@ -23,6 +23,8 @@ from neurogaze_fast.errors import ConfigError, DataError
 
 __all__ = ["MIN_SITES", "read_recording", "sites_of", "tidy_label"]
 
+FOLDER_KINDS = (".mff", ".ds")
+"""Recordings that are folders: EGI's, CTF's."""
 MIN_SITES = 4  # fewer make no map
 
 
@@ -55,6 +57,44 @@ def read_recording(
     path, ratings_csv = Path(path), Path(ratings_csv)
     if not (math.isfinite(scale[0]) and math.isfinite(scale[1]) and scale[0] < scale[1]):
         raise ConfigError(f"scale is {scale!r}; give the lowest and the highest rating, as 1 9.")
+    _require_recording(path)
+    rows = read_clip_rows(ratings_csv, scale)
+    yield from read_clips(path, rows, str(ratings_csv))
+
+
+def read_clips(
+    path: Path, rows: list[ClipRow], source: str = "The list of clips"
+) -> Iterator[Trial | LeftOut]:
+    """As :func:`read_recording`, for rows that were read or made already.
+
+    Args:
+        path: A recording, or the folder that the rows' `file` is relative to.
+        rows: The clips; an empty `file` is `path` itself.
+        source: Where the rows are from, for messages.
+    """
+    _require_recording(path)
+    root = path if _is_folder_of_recordings(path) else path.parent
+    chosen: dict[Path, list[ClipRow]] = {}
+    others = []
+    for row in rows:
+        file = _located(root, row.file) if row.file else path
+        if root == path or file.resolve() == path.resolve():
+            chosen.setdefault(file, []).append(row)
+        else:
+            others.append(row)
+    if not chosen:
+        raise DataError(
+            f"{source}: none of its {len(rows)} rows names {path.name}. The column `file` is "
+            f"the recording's path relative to {root}."
+        )
+    for row in others:
+        yield LeftOut(root / row.file, f"line {row.line}", "the row names another recording")
+    taken: set[tuple[str, str]] = set()
+    for file, of_file in chosen.items():
+        yield from _read_file(file, of_file, taken)
+
+
+def _require_recording(path: Path) -> None:
     try:
         import mne  # noqa: F401
     except ModuleNotFoundError as cause:
@@ -64,26 +104,11 @@ def read_recording(
         ) from cause
     if not path.exists():
         raise DataError(f"{path} does not exist. Give a recording, or a folder of recordings.")
-    rows = read_clip_rows(ratings_csv, scale)
-    root = path if path.is_dir() else path.parent
-    chosen: dict[Path, list[ClipRow]] = {}
-    others = []
-    for row in rows:
-        file = _located(root, row.file) if row.file else path
-        if path.is_dir() or file.resolve() == path.resolve():
-            chosen.setdefault(file, []).append(row)
-        else:
-            others.append(row)
-    if not chosen:
-        raise DataError(
-            f"{ratings_csv}: none of its {len(rows)} rows names {path.name}. The column `file` is "
-            f"the recording's path relative to {root}."
-        )
-    for row in others:
-        yield LeftOut(root / row.file, f"line {row.line}", "the row names another recording")
-    taken: set[tuple[str, str]] = set()
-    for file, of_file in chosen.items():
-        yield from _read_file(file, of_file, taken)
+
+
+def _is_folder_of_recordings(path: Path) -> bool:
+    """Whether a folder holds recordings; that of EGI or CTF is itself one."""
+    return path.is_dir() and path.suffix.lower() not in FOLDER_KINDS
 
 
 def _located(root: Path, name: str) -> Path:
@@ -99,7 +124,7 @@ def _read_file(
         for row in rows:
             yield LeftOut(file, _what(row) + (f" ({detail})" if detail else ""), reason)
 
-    if not file.is_file():
+    if not file.is_file() and not (file.is_dir() and file.suffix.lower() in FOLDER_KINDS):
         yield from all_out("the recording is missing")
         return
     try:

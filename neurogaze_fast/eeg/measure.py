@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from neurogaze_fast.eeg.bad_channels import finish
-from neurogaze_fast.eeg.band_power import BANDS, features, welch_power
+from neurogaze_fast.eeg.band_power import features, welch_power
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.gaps import DROPOUT, Gap, none_yet, touched
 from neurogaze_fast.eeg.maps import FLAGS
@@ -32,6 +32,7 @@ class Part:
     level: np.ndarray  # float64 [F, C]: mean of the feature before any correction
     start: np.ndarray  # float32 [n]
     flags: np.ndarray  # uint8 [n]
+    signals: np.ndarray | None = None  # float16 [n, C, L]
 
 
 @dataclass
@@ -52,7 +53,8 @@ def measure(
 ) -> tuple[Part, tuple[str, ...]] | LeftOut:
     """One trial's windows and the sites they are of, or why there are none."""
     what = f"{trial.subject}, clip {trial.clip}"
-    bands = {name: edges for name, edges in BANDS.items() if _passes(trial.lowpass, edges)}
+    wanted = config.band_edges()
+    bands = {name: edges for name, edges in wanted.items() if _passes(trial.lowpass, edges)}
     if not bands:
         return LeftOut(trial.path, what, f"low-passed at {trial.lowpass:g} Hz: no band is left")
     cleaned = clean(trial, options)
@@ -65,15 +67,22 @@ def measure(
     if not len(film.start):
         return LeftOut(trial.path, what, f"in every window {spoiled.most_common(1)[0][0]}")
     counts.windows += spoiled
-    rest = _baseline(cleaned, config, counts)
-    feature, corrected = _corrected(film, rest or film, cleaned, bands, config.feature)
+    if config.baseline == "none":
+        rest = None
+        feature = _feature(film.windows, cleaned.sfreq, bands, config.feature)
+        corrected = feature.astype(np.float32)
+    else:
+        rest = _baseline(cleaned, config, counts)
+        feature, corrected = _corrected(film, rest or film, cleaned, bands, config.feature)
     replaced = film.lost.any(axis=1) | cleaned.interpolated.any()
     flags = (FLAGS["interpolated"] * replaced).astype(np.uint8)
     flags |= (FLAGS["blink"] * blinks(film.windows, cleaned.ch_names)).astype(np.uint8)
-    if rest is None:
+    if rest is None and config.baseline == "subtract":
         flags |= np.uint8(FLAGS["no_baseline"])
     metadata = replace(trial, signal=trial.signal[:, :0].copy(), baseline=None)
     part = Part(metadata, tuple(bands), corrected, feature.mean(axis=0), film.start, flags)
+    if config.keep_signals:
+        part.signals = film.windows.astype(np.float16)
     return part, cleaned.ch_names
 
 

@@ -13,7 +13,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle
 
 from neurogaze_fast.artifacts import atomic_write
-from neurogaze_fast.eeg.band_power import BANDS
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.maps import MapSet
 from neurogaze_fast.eeg.montage import HEAD_RADIUS
@@ -78,7 +77,7 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
             bar.ax.tick_params(labelsize=7)
         axes[0].set_ylabel(label if signed else f"{label}\n({unit})", fontsize=9)
     for axis, band in zip(grid[0], maps.bands, strict=True):
-        low, high = BANDS[band]
+        low, high = maps.provenance["band_edges"][band]
         axis.set_title(f"{band}, {low:g}–{high:g} Hz", fontsize=10)
     title = "Band power over the head, nose at the top"
     if maps.synthetic:

@@ -34,7 +34,7 @@ def open_sources(config: PrepareEegConfig) -> Sources:
     readers: list[Iterator[Trial | LeftOut]] = []
     beside: list[Path] = []
     if config.dreamer is not None:
-        readers.append(read_dreamer(config.dreamer))
+        readers.append(read_dreamer(config.dreamer, seconds=config.seconds))
     if config.mahnob is not None:
         readers.append(read_mahnob(config.mahnob, labelled=config.mahnob_labels))
         beside += sorted(config.mahnob.rglob("session.xml"))

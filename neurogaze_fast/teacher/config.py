@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from neurogaze_fast.config import MachineConfig, require
+from neurogaze_fast.config import Device, MachineConfig, require
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.training.resume import config_from_json
 
@@ -87,6 +87,29 @@ class TrainTeacherConfig(MachineConfig, TeacherOptions):
             require(value == 0 or value >= 2, name, value, "0 or at least 2")
         require(len(self.splits) > 0, "splits", "empty", "at least one of both, people, clips")
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more (BatchNorm)")
+
+
+@dataclass(frozen=True)
+class PredictEegConfig:
+    """Valence and arousal of recordings, by a trained EEG teacher."""
+
+    recording: Positional[Annotated[Path, arg(metavar="RECORDING")]]
+    """A recording, or the folder that the files named in --clips lie in."""
+    teacher: Path
+    """Folder written by train_teacher, or its teacher.safetensors."""
+    clips: Path | None = None
+    """CSV of the clips, as --ratings of prepare eeg (ratings may be empty); by default the whole
+    recording is one clip."""
+    baseline: tuple[float, float] | None = None
+    """Seconds from and to of a rest within the recording, without --clips."""
+    csv: Path | None = None
+    """Also write one row for each window to this file."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        if self.clips is not None and self.baseline is not None:
+            raise ConfigError("--baseline is for a whole recording; with --clips, the csv has it.")
 
 
 def teacher_config_from_json(path: Path) -> TrainTeacherConfig:

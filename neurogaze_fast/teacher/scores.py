@@ -141,6 +141,7 @@ def weighted(sums: np.ndarray, who: np.ndarray, what: np.ndarray) -> np.ndarray:
 def _measures(sums: np.ndarray) -> np.ndarray:
     """float64 [..., 2, 3]: CCC, RMSE and R2 from sums [..., 2, 6]; NaN where undefined."""
     n, p, t, pp, tt, pt = np.moveaxis(sums, -1, 0)
+    n = np.where(n > 0, n, np.nan)  # a draw may meet no pair of a person and a film
     mean_p, mean_t = p / n, t / n
     var_p = np.maximum(pp / n - mean_p**2, 0)
     var_t = np.maximum(tt / n - mean_t**2, 0)
