@@ -15,6 +15,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = parse(argv)
         from rich.console import Console
 
+        if config.embeddings is not None:
+            from neurogaze_fast.prototypes.from_table import bank_from_table
+
+            bank_from_table(config, Console())
+            return
         from neurogaze_fast.prototypes.from_teacher import build_prototypes
 
         build_prototypes(config, Console())

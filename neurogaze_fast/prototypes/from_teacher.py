@@ -38,6 +38,7 @@ def build_prototypes(config: BuildPrototypesConfig, console: Console) -> Prototy
     Where the teacher's folder holds the teacher that was trained with films held out, its bank is
     written beside the usual one, and how alike the two are is printed and kept in the provenance.
     """
+    assert config.teacher is not None  # or there would be --embeddings
     device = pick_device(config.device)
     model, metadata = load_teacher(config.teacher)
     file = teacher_path(config.teacher)

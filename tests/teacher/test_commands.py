@@ -36,7 +36,7 @@ TRAIN_TEACHER_FLAGS = """
 --device --threads --deterministic --seed --checkpoint-minutes --log-every
 """.split()
 BUILD_PROTOTYPES_FLAGS = """
---teacher --maps --grid --out --by --min-subjects --centre --npz --device
+--teacher --embeddings --maps --grid --out --by --min-subjects --centre --npz --device
 """.split()
 COMMANDS = {
     "train_teacher": (TrainTeacherConfig, TRAIN_TEACHER_FLAGS),
