@@ -16,12 +16,14 @@ from scipy.spatial import Delaunay
 EXTRAPOLATE = ("head", "local", "box")
 
 
-def triangulate(positions: np.ndarray, extrapolate: str, radius: float) -> Delaunay:
+def triangulate(
+    positions: np.ndarray, extrapolate: str, radius: float, origin: np.ndarray | None = None
+) -> Delaunay:
     """Delaunay triangulation of the electrodes [C, 2] followed by the extra points.
 
     * `box`: the corners of the electrodes' bounding box grown by its own size on each side.
     * `head`: a circle outside the grid's inscribed circle of `radius` (metres), about as densely
-      set as the electrodes.
+      set as the electrodes, about `origin` [2] (None: 0, 0).
     * `local`: the electrodes' convex hull pushed outwards by the typical distance of electrodes.
     """
     if extrapolate == "box":
@@ -36,7 +38,7 @@ def triangulate(positions: np.ndarray, extrapolate: str, radius: float) -> Delau
     corners = positions[triangulation.simplices]
     spacing = float(np.median(np.linalg.norm(np.diff(corners, axis=1), axis=2)))
     if extrapolate == "head":
-        extra = _circle(radius, spacing)
+        extra = _circle(radius, spacing) + (0 if origin is None else origin)
     else:
         extra = _pushed_hull(positions, triangulation.convex_hull, spacing)
     triangulation.add_points(extra)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,13 @@ from torch import Tensor
 from neurogaze_fast.eeg.extrapolation import EXTRAPOLATE
 from neurogaze_fast.eeg.montage import HEAD_RADIUS, check_positions, named_positions
 from neurogaze_fast.eeg.planar import planar_maps
+from neurogaze_fast.eeg.sphere import HEAD, Sphere
 from neurogaze_fast.eeg.spherical_spline import spline_weights
 from neurogaze_fast.errors import OperatorError
 
+Size = int | tuple[int, int]
+"""Pixels per side, or (rows, columns)."""
+_WIDER = (np.minimum, np.maximum)
 METHODS = ("cubic", "linear", "nearest", "spherical_spline")
 
 
@@ -41,8 +46,10 @@ class TopomapOperator:
 
     Every method is linear in the values, so one matrix per montage holds all of it: Delaunay
     triangulation, border rule, gradient estimate and evaluation. Node (row, col) of the grid lies
-    at (linspace(-L, L, size)[col], linspace(-L, L, size)[row]) with
-    L = 0.095 max(1, 1.01 max|positions| / 0.095) metres, as in MNE's topographic maps.
+    at (linspace(-L, L, columns)[col], linspace(-L, L, rows)[row]) with
+    L = 0.095 max(1, 1.01 max|positions| / 0.095) metres, as in MNE's topographic maps; another
+    sphere (see :mod:`~neurogaze_fast.eeg.sphere`) has its radius in the place of 0.095, and its
+    grid lies about its centre as MNE's does.
 
     * `cubic`: Clough-Tocher as in scipy, with its gradient estimate iterated to its fixed point.
       scipy's default stopping rule (tol = 1e-6) compares changes with max(1, |gradient|), so it
@@ -63,17 +70,18 @@ class TopomapOperator:
     """
 
     matrix: np.ndarray
-    """float64 [C, size * size], 0 outside the mask; read-only."""
+    """float64 [C, rows * columns], 0 outside the mask; read-only."""
     mask: np.ndarray
-    """bool [size, size]: where the map is defined (MNE and scipy give NaN elsewhere); read-only."""
+    """bool [rows, columns]: where the map is defined (NaN elsewhere in MNE); read-only."""
     names: tuple[str, ...] | None
     """As given to from_names, else None."""
     positions: np.ndarray
     """float64 [C, 2], metres; read-only."""
-    size: int
+    size: Size
     method: str
     extrapolate: str
     border: str | float
+    sphere: Sphere = HEAD
     _on_device: dict[tuple[torch.device, torch.dtype], OperatorTensors] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -82,32 +90,34 @@ class TopomapOperator:
     def from_positions(
         cls,
         positions: np.ndarray,
-        size: int,
+        size: Size,
         method: str = "cubic",
         extrapolate: str = "head",
         border: str | float = "mean",
+        sphere: Sphere = HEAD,
     ) -> TopomapOperator:
         """Build the operator.
 
         Args:
-            positions: [C, 2] metres on the azimuthal equidistant plane, head centre at (0, 0),
-                C >= 4.
-            size: pixels per side, >= 2.
+            positions: [C, 2] metres on the azimuthal equidistant plane, C >= 4; with another
+                sphere, as :func:`~neurogaze_fast.eeg.sphere.flatten` gives them.
+            size: pixels per side, >= 2, or (rows, columns).
             method: "cubic", "linear", "nearest" or "spherical_spline".
             extrapolate: "head", "local" or "box": where MNE puts the extra points. With "local",
                 and at corners beyond the extra points, pixels are outside the mask.
             border: "mean" or 0: the value of the extra points.
+            sphere: x, y, z and radius of the head, metres.
 
         Raises:
             OperatorError: positions, size or an option cannot be used; says which and what to do.
         """
-        return cls._build(positions, None, size, method, extrapolate, border)
+        return cls._build(positions, None, size, method, extrapolate, border, sphere)
 
     @classmethod
     def from_names(
         cls,
         names: Sequence[str],
-        size: int,
+        size: Size,
         method: str = "cubic",
         extrapolate: str = "head",
         border: str | float = "mean",
@@ -130,33 +140,43 @@ class TopomapOperator:
         cls,
         positions: np.ndarray,
         names: tuple[str, ...] | None,
-        size: int,
+        size: Size,
         method: str,
         extrapolate: str,
         border: str | float,
+        sphere: Sphere = HEAD,
     ) -> TopomapOperator:
         size, border = _check_options(size, method, extrapolate, border)
         points = check_positions(positions, names)
+        origin, head = np.array(sphere[:2]), sphere[3]
         reach = float(np.linalg.norm(points, axis=1).max())
-        half = HEAD_RADIUS * max(1.0, reach * 1.01 / HEAD_RADIUS)
-        axis = np.linspace(-half, half, size)
-        x, y = np.meshgrid(axis, axis)
-
+        grow = max(1.0, reach * 1.01 / head)
+        half = head * grow
+        # MNE grows the outline about (0, 0) and clips about the centre; its grid holds both.
+        low, high = (np.array([f(origin, grow * origin)]).reshape(2) for f in _WIDER)
+        rows, columns = (size, size) if isinstance(size, int) else size
+        x, y = np.meshgrid(
+            np.linspace(low[0] - half, high[0] + half, columns),
+            np.linspace(low[1] - half, high[1] + half, rows),
+        )
         if method == "spherical_spline":
-            if half > 2 * HEAD_RADIUS:
+            if half > 2 * head:
                 raise OperatorError(
                     f"The outermost site is {reach:.4g} m from the centre; lifted to the sphere it "
-                    f"passes the south pole, at {2 * HEAD_RADIUS} m. Check the positions (metres), "
+                    f"passes the south pole, at {2 * head} m. Check the positions (metres), "
                     "or use method='cubic'."
                 )
-            mask = np.hypot(x, y) <= half * (1 + 1e-12)  # nodes on the circle itself belong to it
-            matrix = np.zeros((len(points), size * size))
+            # Nodes on the circle itself belong to it.
+            mask = np.hypot(x - origin[0], y - origin[1]) <= half * (1 + 1e-12)
+            matrix = np.zeros((len(points), x.size))
             nodes = np.stack([x[mask], y[mask]], axis=1)
-            matrix[:, mask.ravel()] = spline_weights(points, nodes)
+            scale = HEAD_RADIUS / head  # a lifted angle depends on the distance over the radius
+            sites, targets = ((p - origin) * scale for p in (points, nodes))
+            matrix[:, mask.ravel()] = spline_weights(sites, targets)
         else:
-            maps = planar_maps(points, x, y, method, extrapolate, border, half)
+            maps = planar_maps(points, x, y, method, extrapolate, border, half, origin)
             mask = ~np.isnan(maps[..., 0])
-            matrix = np.where(mask[..., None], maps, 0).reshape(size * size, -1).T.copy()
+            matrix = np.where(mask[..., None], maps, 0).reshape(x.size, -1).T.copy()
         if not mask.any():
             raise OperatorError(
                 f"size={size} leaves no pixel inside the map: all its nodes are corners of the "
@@ -164,7 +184,7 @@ class TopomapOperator:
             )
         for array in (matrix, mask, points):
             array.setflags(write=False)
-        return cls(matrix, mask, names, points, size, method, extrapolate, border)
+        return cls(matrix, mask, names, points, size, method, extrapolate, border, sphere)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -178,7 +198,7 @@ class TopomapOperator:
         scipy's version is not part of it: Qhull may break a tie of co-circular sites differently.
         """
         planar = self.method != "spherical_spline"
-        metadata = {
+        metadata: dict[str, Any] = {
             "operator": "topomap-1",
             "positions": [[value.hex() for value in row] for row in self.positions.tolist()],
             "size": self.size,
@@ -186,6 +206,8 @@ class TopomapOperator:
             "extrapolate": self.extrapolate if planar else None,
             "border": self.border if planar else None,
         }
+        if self.sphere != HEAD:
+            metadata["sphere"] = [value.hex() for value in self.sphere]
         return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -246,10 +268,16 @@ class TopomapOperator:
 
 
 def _check_options(
-    size: int, method: str, extrapolate: str, border: str | float
-) -> tuple[int, str | float]:
-    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 2:
-        raise OperatorError(f"size must be a whole number of pixels, at least 2, got {size!r}.")
+    size: Any, method: str, extrapolate: str, border: str | float
+) -> tuple[Size, str | float]:
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in sides)
+    if len(sides) != 2 or not whole or min(sides) < 2:
+        raise OperatorError(
+            f"size must be a whole number of pixels, at least 2, or (rows, columns), got {size!r}."
+        )
+    rows, columns = int(sides[0]), int(sides[1])
+    checked: Size = rows if rows == columns else (rows, columns)
     if method not in METHODS:
         raise OperatorError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     if extrapolate not in EXTRAPOLATE:
@@ -259,7 +287,7 @@ def _check_options(
     if isinstance(border, str):
         if border != "mean":
             raise OperatorError(f"border must be 'mean' or 0, got {border!r}.")
-        return int(size), border
+        return checked, border
     if not isinstance(border, int | float | np.number) or isinstance(border, bool):
         raise OperatorError(f"border must be 'mean' or 0, got {border!r}.")
     if border != 0:
@@ -268,4 +296,4 @@ def _check_options(
             "maps, which a linear operator cannot hold. Use border=0 on values - border, and add "
             "border to the maps."
         )
-    return int(size), 0.0
+    return checked, 0.0

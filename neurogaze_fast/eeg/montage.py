@@ -43,7 +43,7 @@ def named_positions(names: Sequence[str]) -> np.ndarray:
     info = mne.create_info(sites, sfreq=1.0, ch_types="eeg", verbose="error")
     info.set_montage(montage, verbose="error")
     located = {site: channel["loc"][:3] for site, channel in zip(sites, info["chs"], strict=True)}
-    return _flatten(np.array([located[name] for name in found]).reshape(-1, 3))
+    return flatten(np.array([located[name] for name in found]).reshape(-1, 3))
 
 
 def known_sites(names: Sequence[str]) -> list[str | None]:
@@ -126,13 +126,18 @@ def _montage() -> mne.channels.DigMontage:
     return mne.channels.make_standard_montage(name)
 
 
-def _flatten(points: np.ndarray) -> np.ndarray:
-    """Azimuthal equidistant projection of [C, 3] about the z axis."""
-    radius = np.linalg.norm(points, axis=1)
-    polar = np.arccos(points[:, 2] / radius)
-    azimuth = np.arctan2(points[:, 1], points[:, 0])
+def flatten(points: np.ndarray, centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
+    """float64 [C, 2]: points [C, 3] of the head frame on the plane, as MNE's maps show them.
+
+    Azimuthal equidistant about the vertical through `centre`: a site at distance r from the centre
+    and angle a from the vertical lies at r a / (pi / 2) from where the centre is.
+    """
+    offset = np.asarray(points, np.float64) - np.array(centre)
+    radius = np.linalg.norm(offset, axis=1)
+    polar = np.arccos(offset[:, 2] / radius)
+    azimuth = np.arctan2(offset[:, 1], offset[:, 0])
     spoke = radius * polar / (np.pi / 2)
-    return np.stack([spoke * np.cos(azimuth), spoke * np.sin(azimuth)], axis=1)
+    return np.stack([spoke * np.cos(azimuth), spoke * np.sin(azimuth)], axis=1) + centre[:2]
 
 
 def _look_up(names: Sequence[str], known: Sequence[str]) -> list[str]:

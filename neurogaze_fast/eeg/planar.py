@@ -24,22 +24,24 @@ def planar_maps(
     extrapolate: str,
     border: str | float,
     half: float,
+    origin: np.ndarray,
 ) -> np.ndarray:
-    """float64 [size, size, C]: the map of each electrode's unit value, NaN outside.
+    """float64 [rows, columns, C]: the map of each electrode's unit value, NaN outside.
 
     Args:
         points: [C, 2] electrodes, metres.
-        x: [size, size], of the grid's nodes, metres.
-        y: [size, size], likewise.
+        x: [rows, columns], of the grid's nodes, metres.
+        y: [rows, columns], likewise.
         method: "cubic", "linear" or "nearest".
         extrapolate: "head", "local" or "box".
         border: "mean" or 0.
         half: L, metres: half the grid's side.
+        origin: [2], metres: the middle of the head.
 
     Raises:
         OperatorError: the triangles are too thin for the cubic method.
     """
-    triangulation = triangulate(points, extrapolate, half)
+    triangulation = triangulate(points, extrapolate, half, origin)
     rule = border_rule(triangulation, len(points), border)
     if method == "linear":
         return LinearNDInterpolator(triangulation, rule)(x, y)

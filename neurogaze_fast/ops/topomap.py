@@ -39,10 +39,9 @@ def topomap(
     tensors = operator.tensors(values.device, wide)
     options = (operator.unit_sum, normalise == "zscore", dtype, channels_last)
     maps = _Topomap.apply(values, tensors, options)
-    side = operator.size
     if channels_last:
-        return maps.unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    return maps.unflatten(2, (side, side))
+        return maps.unflatten(1, operator.shape).permute(0, 3, 1, 2)
+    return maps.unflatten(2, operator.shape)
 
 
 class _Topomap(torch.autograd.Function):

@@ -45,7 +45,7 @@ def topomap(
         channels_last: store the maps as NHWC in memory (the shape stays [N, F, H, W]).
 
     Returns:
-        maps [N, F, H, W], H = W = operator.size, rows from back to front of the head; 0 outside
+        maps [N, F, H, W], (H, W) = operator.shape, rows from back to front of the head; 0 outside
         operator.mask.
 
     Raises:
@@ -73,8 +73,7 @@ def topomap(
         floor = (1e-7 * largest).square() + torch.finfo(torch.float32).tiny
         maps = centred / torch.maximum(variance, floor).sqrt()
 
-    size = operator.size
-    maps = maps.where(inside, 0).unflatten(-1, (size, size)).to(dtype)
+    maps = maps.where(inside, 0).unflatten(-1, operator.shape).to(dtype)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return maps.contiguous(memory_format=layout)
 

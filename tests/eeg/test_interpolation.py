@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from mne.channels.interpolation import _make_interpolation_matrix
+from mne.utils.check import _check_sphere
 from mne.viz import topomap as mne_topomap
 from scipy.interpolate import CloughTocher2DInterpolator
 from scipy.spatial import Delaunay
 
+from neurogaze_fast import ops, reference
 from neurogaze_fast.eeg.extrapolation import border_rule, triangulate
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.montage import named_positions
+from neurogaze_fast.eeg.sphere import find_sphere, flatten
 from neurogaze_fast.eeg.spherical_spline import lift
 from neurogaze_fast.errors import NeurogazeError, OperatorError
 
@@ -360,3 +363,80 @@ def test_an_extra_point_beside_no_electrode_takes_the_mean_of_the_others():
     np.testing.assert_allclose(rule.sum(axis=1), 1)
     np.testing.assert_allclose(rule[8], rule[4:8].mean(axis=0))
     np.testing.assert_array_equal(border_rule(points, 4, 0.0)[4:], 0)
+
+
+# --- another sphere, other sides ------------------------------------------------------------------
+
+
+def digitised(names=BIOSEMI, extra=30, seed=0):
+    """An Info whose cap was digitised on a head that is no template's, off its origin."""
+    generator = np.random.default_rng(seed)
+    template = mne.channels.make_standard_montage("colin27_1020").get_positions()["ch_pos"]
+    centre = np.mean(list(template.values()), axis=0)
+    places = {n: (template[n] - centre) * 0.9 + [0.004, -0.01, 0.045] for n in names}
+    places = {n: p + 0.002 * generator.standard_normal(3) for n, p in places.items()}
+    shape = generator.standard_normal((extra, 3))
+    shape[:, 2] = np.abs(shape[:, 2])
+    shape = 0.09 * shape / np.linalg.norm(shape, axis=1, keepdims=True) + [0.003, -0.008, 0.04]
+    montage = mne.channels.make_dig_montage(
+        places, nasion=[0, 0.09, 0], lpa=[-0.08, 0, 0], rpa=[0.08, 0, 0], hsp=shape,
+        coord_frame="head",
+    )  # fmt: skip
+    info = mne.create_info(list(names), 128.0, "eeg", verbose="error")
+    return info.set_montage(montage, verbose="error")
+
+
+SPHERES = [None, 0.09, (0.004, -0.012, 0.03, 0.088), "auto", "extra", "eeglab", ["extra", "eeg"]]
+
+
+@pytest.mark.parametrize("form", SPHERES, ids=str)
+def test_every_form_of_a_sphere_is_mnes(form):
+    info = digitised()
+    found = find_sphere(form, info)
+    np.testing.assert_allclose(found, _check_sphere(form, info), rtol=0, atol=1e-12)
+    positions, outlines = mne_topomap._get_pos_outlines(info, None, form)
+    places = np.array([channel["loc"][:3] for channel in info["chs"]])
+    np.testing.assert_allclose(flatten(places, found), positions, atol=1e-12)
+    values = np.random.default_rng(1).standard_normal(len(positions)) * 10
+    for method, extrapolate in itertools.product(("cubic", "linear", "nearest"), EXTRAPOLATE):
+        _, xi, yi, interpolator = mne_topomap._setup_interp(
+            positions, 33, method, extrapolate, outlines, "mean"
+        )
+        theirs = interpolator.set_values(values).set_locations(xi, yi)()
+        operator = TopomapOperator.from_positions(
+            flatten(places, found), 33, method, extrapolate, sphere=found
+        )
+        ours = masked_map(values, operator)
+        inside = np.hypot(xi - found[0], yi - found[1]) <= outlines["clip_radius"][0]
+        np.testing.assert_array_equal(np.isnan(ours[inside]), np.isnan(theirs[inside]))
+        assert np.nanmax(np.abs(ours - theirs)[inside]) < 1e-6 * np.abs(values).max(), method
+
+
+def test_a_sphere_that_cannot_be_found_is_refused():
+    with pytest.raises(OperatorError, match="none without an Info"):
+        find_sphere("auto")
+    with pytest.raises(OperatorError, match="T7, T8 has no position"):
+        find_sphere("eeglab", digitised(["Fpz", "Oz", "Cz", "C3"]))
+    for form in ("round", (0, 0, 0), 95.0, [0, 0, 0, np.nan]):
+        with pytest.raises(OperatorError, match="radius"):
+            find_sphere(form)
+    assert find_sphere(None, digitised(extra=0)) == (0, 0, 0, 0.095)
+
+
+@pytest.mark.parametrize("method", ["cubic", "nearest", "spherical_spline"])
+def test_other_sides_are_other_nodes_of_the_same_map(method):
+    square = TopomapOperator.from_names(DREAMER, 31, method)
+    wide = TopomapOperator.from_names(DREAMER, (16, 31), method)
+    assert wide.shape == (16, 31)
+    assert square.shape == (31, 31)
+    every_other = square.matrix.reshape(14, 31, 31)[:, ::2]
+    np.testing.assert_allclose(wide.matrix.reshape(14, 16, 31), every_other, atol=1e-12)
+    values = torch.randn(3, 2, 14)
+    maps = ops.topomap(values, wide)
+    assert maps.shape == (3, 2, 16, 31)
+    np.testing.assert_allclose(maps, reference.topomap(values, wide), atol=1e-5)
+    last = ops.topomap(values, wide, channels_last=True)
+    np.testing.assert_allclose(last, maps, atol=1e-6)
+    assert wide.fingerprint != square.fingerprint
+    with pytest.raises(OperatorError, match="rows, columns"):
+        TopomapOperator.from_names(DREAMER, (16, 1), method)
