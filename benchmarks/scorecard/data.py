@@ -32,7 +32,7 @@ def _decoders() -> dict[str, Decode]:
 
     return {
         "data sets": lambda data: decode_grey(data, 48),
-        "server": lambda data: decode_picture(data, 4_000_000),
+        "server": lambda data: decode_picture(data, 4_000_000, 4_000_000)[0],
     }
 
 

@@ -14,10 +14,10 @@ from benchmarks.scorecard.server_process import served
 OWN_FILES = ("server.err", "server.out")
 MARK = b"N3uR0-marker-7f1c"
 MANAGEMENT = (
-    "/admin", "/config", "/debug", "/debug/pprof", "/docs", "/openapi.json", "/.env", "/models",
+    "/admin", "/config", "/debug", "/debug/pprof", "/.env", "/models",
     "/v2/repository/index", "/v2/repository/models/neurogaze/load", "/v2/trace/setting",
     "/v2/logging", "/v2/systemsharedmemory/status", "/v2/cudasharedmemory/status", "/shutdown",
-    "/v2/models/neurogaze/config", "/v2/models/neurogaze/stats", "/ping", "/api", "/login",
+    "/ping", "/api", "/login",
 )  # fmt: skip
 SAID = re.compile(rb"Traceback|File \"|/[a-z]+/[a-z_]+\.py|site-packages|\bshm\b|depress|diagnos")
 
@@ -38,6 +38,7 @@ def _given_away(folder: Path, planted: str = "") -> Counted:
         name = MARK.decode()
         asks: list[tuple[str, str, bytes | None, dict[str, str]]] = [
             ("POST", "/predict?detect=0", marked, {}),
+            ("POST", "/predict", marked, {}),
             ("POST", "/predict?detect=0", marked[:200], {"X-Name": name}),
             ("POST", "/predict?detect=0", MARK * 100, {}),
             ("POST", f"/predict?detect={name}", marked, {}),
@@ -50,7 +51,8 @@ def _given_away(folder: Path, planted: str = "") -> Counted:
         ]
         for method, path, body, headers in asks:
             bodies.append(server.ask(method, path, body, headers)[2])
-        about = ("/metrics", "/v2", "/v2/models/neurogaze")
+        model = "/v2/models/neurogaze"
+        about = ("/metrics", "/v2", model, f"{model}/config", f"{model}/stats", "/docs")
         bodies += [server.ask("GET", path)[2] for path in about]
         checks += len(bodies)
         hits += [f"an answer repeats it: {text[:80]!r}" for text in bodies if MARK in text]
@@ -102,14 +104,14 @@ def _listens(pid: int) -> list[str]:
 
 CHATTY = """
 import logging, tempfile
-from neurogaze_fast.deploy.server import service
-decode = service.decode_picture
-def keeps(data, most):
+from neurogaze_fast.deploy.server import cutting
+decode = cutting.decode_picture
+def keeps(data, most, shrunk):
     with tempfile.NamedTemporaryFile(delete=False) as file:
         file.write(data)
     logging.getLogger("planted").warning("picture %r", data[-40:])
-    return decode(data, most)
-service.decode_picture = keeps
+    return decode(data, most, shrunk)
+cutting.decode_picture = keeps
 """
 
 

@@ -63,7 +63,10 @@ def picture(folder: Path) -> Target:
     from neurogaze_fast.pictures import CorruptImage, decode_grey
 
     def one(data: bytes) -> None:
-        for read in (lambda: decode_grey(data, 48), lambda: decode_picture(data, 1_000_000)):
+        for read in (
+            lambda: decode_grey(data, 48),
+            lambda: decode_picture(data, 1_000_000, 100_000),
+        ):
             try:
                 read()
             except (CorruptImage, RequestError):

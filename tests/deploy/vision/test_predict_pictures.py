@@ -24,14 +24,14 @@ def progressive(side, more_scans=0):
 
 
 def test_scans_are_limited_by_the_size_they_are_decoded_at():
-    assert decode_picture(progressive(64), 64 * 64).shape == (64, 64, 3)
+    assert decode_picture(progressive(64), 64 * 64, 10**6)[0].shape == (64, 64, 3)
     many = progressive(64, more_scans=40)
-    assert decode_picture(many, 20_000).shape == (64, 64, 3)
+    assert decode_picture(many, 20_000, 10**6)[0].shape == (64, 64, 3)
     with pytest.raises(RequestError, match="a JPEG of 50 scans") as refused:
-        decode_picture(many, 64 * 64)
+        decode_picture(many, 64 * 64, 10**6)
     assert refused.value.status == 400
     with pytest.raises(RequestError, match="more than 100 scans"):
-        decode_picture(progressive(64, more_scans=91), 10**6)
+        decode_picture(progressive(64, more_scans=91), 10**6, 10**6)
 
 
 def test_odd_exif_does_not_cost_the_picture():
@@ -40,7 +40,7 @@ def test_odd_exif_does_not_cost_the_picture():
     exif += b"".join(struct.pack("<HHI4s", *entry) for entry in entries) + bytes(4)
     file = io.BytesIO()
     Image.new("RGB", (6, 4)).save(file, "JPEG", exif=exif)
-    assert decode_picture(file.getvalue(), 100).shape == (6, 4, 3)
+    assert decode_picture(file.getvalue(), 100, 100)[0].shape == (6, 4, 3)
 
 
 def test_what_pillow_raises_of_its_own_is_damage(monkeypatch):
@@ -51,7 +51,7 @@ def test_what_pillow_raises_of_its_own_is_damage(monkeypatch):
     Image.new("RGB", (6, 4)).save(file, "PNG")
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(RequestError, match="cannot be decoded"):
-        decode_picture(file.getvalue(), 100)
+        decode_picture(file.getvalue(), 100, 100)
 
 
 def test_what_is_left_out_is_told_with_each_picture():
