@@ -125,7 +125,7 @@ def attacks(address: Address, good: bytes, scale: float) -> list[Attack]:
         ("200 MB announced", n(20),
          lambda: talk(address, HEAD + b"Content-Length: 200000000\r\n\r\n"), status(413)),
         ("chunks without end", n(10),
-         lambda: talk(address, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + 200 * chunk),
+         lambda: talk(address, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + 400 * chunk),
          status(413, 503)),
         ("a gzip bomb", n(10),
          lambda: talk(address, HEAD + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\n"
