@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,11 @@ from torch.distributed.rendezvous import rendezvous
 from neurogaze_fast.errors import ConfigError, NeurogazeError, RankLostError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=1)
+"""How long processes wait for what one of them does alone: validation of a large set, or reading
+one. Inside NCCL they would be given up after ten minutes. One that dies is noticed at once."""
+_waiting: dist.ProcessGroup | None = None
+"""All processes, by gloo, whatever they compute on; there while the default group is."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class World:
                 "nccl" if gpu else "gloo",
                 store=store, rank=rank, world_size=size, device_id=device if gpu else None,
             )  # fmt: skip
+            global _waiting
+            _waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def leave(self) -> None:
         """Part from the other processes."""
@@ -69,6 +77,8 @@ class World:
             # What still holds the group (DDP, in reference cycles) must go first: a group that goes
             # while Python ends aborts the process now and then.
             gc.collect()
+            global _waiting
+            _waiting = None
             dist.destroy_process_group()
 
     def device(self, device: torch.device) -> torch.device:
@@ -124,11 +134,11 @@ class World:
         return [value > 0 for value in together.tolist()]
 
     def broadcast(self, value: T) -> T:
-        """The first process's `value`, in all of them."""
+        """The first process's `value`, in all of them; they wait for it as long as it takes."""
         if self.size == 1:
             return value
         box: list[Any] = [value if self.first else None]
-        dist.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0, group=_waiting)
         return box[0]
 
     def once(self, action: Callable[[], T]) -> T:
@@ -153,10 +163,10 @@ class World:
         if self.size == 1:
             return action()
         if self.local_rank:
-            dist.barrier()
+            dist.barrier(_waiting)
             return action()
         result = action()
-        dist.barrier()
+        dist.barrier(_waiting)
         return result
 
     def blame(self, error: RuntimeError) -> NeurogazeError | None:

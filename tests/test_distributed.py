@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -193,6 +194,12 @@ def test_restarts_need_a_folder_to_find_again():
     assert after_restart(config, {}) is config
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def _batch_norm(rank, size, port, result):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=size)
@@ -214,10 +221,7 @@ def _batch_norm(rank, size, port, result):
 
 
 def test_shared_batch_norm_is_that_of_the_whole_batch(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_batch_norm, (3, port, tmp_path / "result"), nprocs=3)
+    mp.spawn(_batch_norm, (3, free_port(), tmp_path / "result"), nprocs=3)
     got = torch.load(tmp_path / "result")[1:]
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5))
@@ -227,3 +231,42 @@ def test_shared_batch_norm_is_that_of_the_whole_batch(tmp_path):
     expected = [*torch.autograd.grad(loss, [*network.parameters(), images]), *network[1].buffers()]
     for mine, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=2e-4)
+
+
+def _patient(rank, port, folder):
+    """The first process is slower, whenever it is alone, than the group they compute in allows."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    meet, short = dist.init_process_group, timedelta(seconds=2)
+    dist.init_process_group = lambda *args, **options: meet(*args, **options, timeout=short)
+    world, cpu = World.from_environment(), torch.device("cpu")
+    world.join(cpu)
+
+    def slow():
+        time.sleep(4)
+        return {"accuracy": 0.5}
+
+    seen = [world.once(slow), world.ahead(lambda: (rank or slow(), time.monotonic()))[1]]
+    seen.append(world.broadcast("run" if world.first else None))
+    seen.append(float(world.mean(torch.tensor(float(rank)))))  # in the group they compute in
+
+    def failing():
+        time.sleep(4)
+        raise ConfigError("no")
+
+    try:
+        world.once(failing)
+    except (ConfigError, SystemExit) as error:
+        seen.append(repr(error))
+    world.leave()
+    torch.save(seen, folder / str(rank))
+
+
+def test_processes_wait_for_what_one_does_alone_however_long(tmp_path):
+    mp.spawn(_patient, (free_port(), tmp_path), nprocs=2)
+    first, second = (torch.load(tmp_path / str(rank)) for rank in (0, 1))
+    assert first[0] == second[0] == {"accuracy": 0.5}
+    assert first[1] < second[1]  # the cache is filled before the others read
+    assert first[2:4] == second[2:4] == ["run", 0.5]
+    assert first[4] == "ConfigError('no')"
+    assert second[4] == "SystemExit(2)"
