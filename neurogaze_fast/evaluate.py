@@ -27,11 +27,29 @@ def parse(argv: Sequence[str] | None = None) -> EvaluateConfig:
 
 
 def run(config: EvaluateConfig) -> dict[str, object] | None:
-    """Do what the options say: --verify, or score."""
+    """Do what the options say: --verify, --corruptions, or score."""
     if config.verify:
         verify(config)
         return None
-    return evaluate(config)
+    return corruptions(config) if config.corruptions else evaluate(config)
+
+
+def corruptions(config: EvaluateConfig) -> dict[str, object]:
+    """Score runs on corrupted faces; print a table or JSON; return what corruptions.json holds."""
+    from rich.console import Console
+
+    from neurogaze_fast.device import pick_device
+    from neurogaze_fast.evaluation.corruption_scores import corruption_table, score_corruptions
+
+    console = Console(quiet=config.json)
+    with console.status("Corrupting and scoring") as status:
+        result, folder = score_corruptions(config, pick_device(config.device), status.update)
+    if config.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return result
+    console.print(corruption_table(result))
+    console.print(f"Written to {folder}", soft_wrap=True, markup=False)
+    return result
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, object]:
@@ -40,6 +58,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
 
     from neurogaze_fast.device import pick_device
     from neurogaze_fast.evaluation.evaluate_set import evaluate_set
+    from neurogaze_fast.evaluation.groups import group_remark, group_table
     from neurogaze_fast.evaluation.remarks import remarks
     from neurogaze_fast.evaluation.report import score_table
     from neurogaze_fast.evaluation.run_record import read_run
@@ -53,6 +72,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
     console.print(score_table(metrics))
     for text in remarks(metrics):
         console.print(f"* {text}", markup=False, highlight=False)
+    if config.groups is not None:
+        console.print(group_table(metrics["groups"]))
+        console.print(group_remark(config.groups, metrics["groups"]), markup=False, highlight=False)
     where = f"Written to {folder}\nReport: {folder / 'report.html'}"
     console.print(where, soft_wrap=True, markup=False)
     return metrics

@@ -39,8 +39,8 @@ TRAIN_FLAGS = """
 --checkpoint-minutes --log-every
 """.split()
 EVALUATE_FLAGS = """
---run --data --faces --split --neutral-frames --on-conflict --flip --out --verify --device
---batch-size --json
+--run --data --faces --split --neutral-frames --on-conflict --flip --out --corruptions --against
+--seed --groups --features --verify --device --batch-size --json
 """.split()
 
 

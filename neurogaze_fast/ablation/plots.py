@@ -55,7 +55,9 @@ def plot_timeline(results: list[RunResult], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(True, alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(title="arm (seeds)", fontsize=9, frameon=False, loc="lower right")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, title="arm (seeds)", fontsize=9, frameon=False,
+                  loc="outside right center")  # fmt: skip
     save_figure(figure, path)
 
 

@@ -109,7 +109,7 @@ def crossed(values: Sequence[float], draws: np.ndarray | None, *, seed: int = _S
     of_seeds = max(whole - of_images, plain.se**2)
     total = of_seeds + of_images
     if total == 0:
-        return plain
+        return replace(plain, holds=CROSSED)
     df = total**2 / (of_seeds**2 / (n - 1) + of_images**2 / max(len(draws) - 1, 1))
     return _with_interval(plain.mean, plain.sd, n, math.sqrt(total), df, CROSSED)
 

@@ -35,6 +35,17 @@ class EvaluateConfig:
     out: Path | None = None
     """Folder to write; by default RUN/evaluation/<kind>-<split>. An earlier evaluation of the same
     model is replaced."""
+    corruptions: bool = False
+    """Score the split under 12 kinds of corruption at 5 strengths each, and nothing else."""
+    against: tuple[Path, ...] = ()
+    """--corruptions: further runs, scored on the same pictures; errors are relative to RUN's."""
+    seed: int = 0
+    """--corruptions: of what is random in them."""
+    groups: str | None = None
+    """Manifest: also score by the groups in this column, with intervals and a test of whether they
+    differ (docs/groups.md says what that can and cannot show)."""
+    features: bool = False
+    """Also draw the features in two dimensions, and the class means beside the bank."""
     verify: bool = False
     """Compare the run with its fingerprint.json and score it again, instead of scoring a set;
     --data then says where the set it was trained on lies now."""
@@ -47,8 +58,16 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require(self.batch_size > 0, "batch_size", self.batch_size, "more than 0")
-        if self.verify and (self.split is not None or self.out is not None):
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        if self.against and not self.corruptions:
+            raise ConfigError("--against compares runs under --corruptions: give that, too.")
+        if self.corruptions and (self.verify or self.groups is not None or self.features):
+            raise ConfigError(
+                "--corruptions scores in its own way: leave out --verify, --groups and --features."
+            )
+        own = self.split, self.out, self.groups
+        if self.verify and (self.features or any(value is not None for value in own)):
             raise ConfigError(
                 "--verify scores the splits that the run recorded and writes nothing: leave out "
-                "--split and --out."
+                "--split, --out, --groups and --features."
             )

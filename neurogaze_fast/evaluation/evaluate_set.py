@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from neurogaze_fast.artifacts import atomic_write
@@ -17,6 +18,19 @@ from neurogaze_fast.errors import ArtifactError, ConfigError, OutputExistsError
 from neurogaze_fast.evaluation.calibration import Scaling, probabilities
 from neurogaze_fast.evaluation.circumplex import expected_va
 from neurogaze_fast.evaluation.config import EvaluateConfig
+from neurogaze_fast.evaluation.feature_plots import plot_features, plot_geometry
+from neurogaze_fast.evaluation.features import (
+    agreement,
+    bank_geometry,
+    bank_of,
+    cells_of_votes,
+    class_means,
+    features_of,
+    neighbour_map,
+    principal_plane,
+)
+from neurogaze_fast.evaluation.group_plots import plot_groups
+from neurogaze_fast.evaluation.groups import group_scores
 from neurogaze_fast.evaluation.latex import latex_table
 from neurogaze_fast.evaluation.metrics_file import METRICS_FILE, read_json
 from neurogaze_fast.evaluation.report import write_report
@@ -31,6 +45,8 @@ from neurogaze_fast.evaluation.scoring import (
 )
 from neurogaze_fast.evaluation.training_images import TrainingImages
 from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.faces.labels import renormalised
+from neurogaze_fast.faces.manifest import manifest_column
 
 WRITTEN_BY = "evaluate"
 
@@ -41,7 +57,8 @@ def evaluate_set(
     """Score one split of a set; return (metrics.json, the folder it and the rest lie in).
 
     The folder holds metrics.json, report.html, confusion.png, reliability.png, circumplex.png,
-    scores.tex and predictions.csv. Without --split it is valid of the set trained on; of another
+    scores.tex and predictions.csv, with --groups also groups.png, with --features features.png and
+    geometry.png. Without --split it is valid of the set trained on; of another
     set all, where it has no official split, else valid.
 
     Raises:
@@ -49,7 +66,7 @@ def evaluate_set(
         ConfigError, DataError, ArtifactError: the set cannot be read or scored.
     """
     if config.out is not None:
-        _free(config.out, run)
+        claim_folder(config.out, run)
     kind, faces = find_faces(
         run,
         config.faces,
@@ -61,7 +78,7 @@ def evaluate_set(
     whole = not same and not getattr(faces, "official_split", True)
     split = config.split or ("all" if whole else "valid")
     folder = config.out or run.folder / "evaluation" / f"{kind}-{split}"
-    _free(folder, run)
+    claim_folder(folder, run)
     how: dict[str, Any] = {
         "size": run.metadata["size"],
         "flip": run.metadata.get("flip", False) if config.flip is None else config.flip,
@@ -77,7 +94,10 @@ def evaluate_set(
             temperatures = Temperatures.fitted(predict_split(model, faces, "valid", **how))
         scaling = scaling_of(split, temperatures)
     scored = score(predictions, _training_images(run, faces, same), scaling)
-    metrics = {
+    grouped = None
+    if config.groups is not None:
+        grouped = _by_group(config.groups, kind, faces, predictions)
+    metrics: dict[str, Any] = {
         split: scored.scores,
         "synthetic": faces.synthetic or run.metadata["synthetic"],
         "synthetic_bank": run.synthetic_bank,
@@ -87,13 +107,21 @@ def evaluate_set(
         "flip": how["flip"],
         "written_by": WRITTEN_BY,
     }
+    if grouped is not None:
+        metrics["groups"] = grouped
     _create(folder)
+    if config.features:
+        metrics["features"] = draw_features(
+            run, predictions, folder, device, f"{kind}, {split}", config.batch_size
+        )
     # First, so that a folder left half-written by an interruption can be written again.
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     atomic_write(folder / METRICS_FILE, text.encode())
     atomic_write(folder / "scores.tex", latex_table(metrics).encode())
     atomic_write(folder / "predictions.csv", predictions_csv(predictions))
     draw_split(scored, folder, f"{kind}, {split}, {len(predictions.labels)} images")
+    if grouped is not None:
+        plot_groups(grouped["column"], grouped, folder / "groups.png")
     write_report(
         folder,
         config=to_dict(config),
@@ -125,6 +153,50 @@ def predictions_csv(predictions: Predictions) -> bytes:
     return text.getvalue().encode("utf-8", errors="backslashreplace")
 
 
+def _by_group(column: str, kind: str, faces: FaceSet, found: Predictions) -> dict[str, Any]:
+    """Scores by the groups in a manifest's column.
+
+    Raises:
+        ConfigError: the set is no manifest. DataError: no such column, or it holds no groups.
+    """
+    if kind != "manifest":
+        raise ConfigError(
+            f"--groups names a column of a manifest, and this set is of kind {kind}. Write a csv "
+            "with image_path, label_name and the column, and give it with --faces manifest."
+        )
+    values = manifest_column(Path(faces.source), column)
+    groups = np.array([values[int(row)] for row in found.part.rows[found.index]])
+    return {"column": column, **group_scores(found.logits, found.labels, groups)}
+
+
+def draw_features(
+    run: RunRecord,
+    found: Predictions,
+    folder: Path,
+    device: torch.device,
+    title: str,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Write features.png and geometry.png; return what metrics.json says of them."""
+    bank = bank_of(run.folder)
+    vectors = features_of(
+        run.model, found.part.images[found.index], size=run.metadata["size"], device=device,
+        batch_size=batch_size,
+    )  # fmt: skip
+    plane, shares = principal_plane(vectors)
+    planes = [(f"PCA ({100 * shares[0]:.0f} and {100 * shares[1]:.0f} % of the variance)", plane)]
+    if (near := neighbour_map(vectors)) is not None:
+        planes.append(("t-SNE (distances between clusters mean nothing)", near))
+    grid = 5 if bank is None else bank[1]
+    cells = cells_of_votes(renormalised(found.part.votes[found.index]), grid)
+    plot_features(planes, found.labels, cells, grid, folder / "features.png", title)
+    means = class_means(vectors, found.labels)
+    asked = None if bank is None else bank_geometry(*bank)
+    compared = None if asked is None else agreement(means, asked)
+    plot_geometry(means, asked, compared, folder / "geometry.png", title)
+    return {"variance": shares, "bank": compared}
+
+
 def _training_images(run: RunRecord, faces: FaceSet, same: bool) -> TrainingImages:
     if same and "train" in faces.splits:
         return TrainingImages.of_split(faces["train"])
@@ -148,12 +220,19 @@ def _recorded(run: RunRecord) -> Temperatures | None:
     return Temperatures(float(faces), float(votes))
 
 
-def _free(folder: Path, run: RunRecord) -> None:
-    """Refuse a folder with anything in it but an earlier evaluation of the same model."""
+def claim_folder(folder: Path, run: RunRecord, file: str = METRICS_FILE) -> None:
+    """Refuse a folder with anything in it but an earlier evaluation of the same model.
+
+    Args:
+        file: the one that tells which model it was.
+
+    Raises:
+        OutputExistsError: there is something else.
+    """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        there = read_json(folder / METRICS_FILE) if folder.is_dir() else {}
+        there = read_json(folder / file) if folder.is_dir() else {}
     except ArtifactError:
         there = {}
     if there.get("written_by") != WRITTEN_BY or there.get("model_sha256") != run.model_sha256:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from neurogaze_fast.artifacts import atomic_write
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
+from neurogaze_fast.evaluation.groups import GROUP_HEAD, group_remark, group_rows
 from neurogaze_fast.evaluation.html import (
     flatten,
     page,
@@ -69,6 +70,17 @@ _PICTURES = (
         "Valence and arousal",
         "Where faces are read out to lie, by true emotion; means, and the emotions' places.",
     ),
+    (
+        "features.png",
+        "Features",
+        "What the classifier sees of each face, in two dimensions, by emotion and by cell.",
+    ),
+    (
+        "geometry.png",
+        "Geometry of the classes",
+        "Cosines between class means, beside what the bank asks of them.",
+    ),
+    ("groups.png", "Groups", "Accuracy and error rates by group. See docs/groups.md."),
     ("bank.png", "Prototype bank", "EEG windows per valence/arousal cell, and the emotions."),
 )
 
@@ -117,6 +129,10 @@ def write_report(
         notes.append(f"{len(history)} epochs took {seconds:,.1f} s.")
     body.append(section("Scores", _score_html(rows) + paragraphs(notes)))
     body.append(section("Recall by emotion", _recall_html(rows)))
+    if grouped := metrics.get("groups"):
+        table = table_html(GROUP_HEAD, group_rows(grouped))
+        words = paragraphs([group_remark(grouped["column"], grouped)])
+        body.append(section(f"By {grouped['column']}, per cent", table + words))
     body += [picture(path, heading, caption) for path, heading, caption in _pictures(Path(run))]
     if history:
         body.append(section("Epochs", _history_html(history)))

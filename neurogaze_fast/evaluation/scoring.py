@@ -78,16 +78,26 @@ def predict_split(
         DataError: the split is not there, has no labelled image, or too many damaged ones (a few
             are left out, see :meth:`~neurogaze_fast.faces.faceset.FaceSet.usable`).
     """
+    part, index, labels = labelled_part(faces, split)
+    logits = predict_logits(
+        model, part.images[index], size=size, device=device, batch_size=batch_size, flip=flip
+    )
+    return Predictions(split, logits, labels, part, index)
+
+
+def labelled_part(faces: FaceSet, split: str) -> tuple[FaceRows, np.ndarray, np.ndarray]:
+    """(a split, int64 [N]: its rows with a label under the argmax rule, their labels int64 [N]).
+
+    Raises:
+        DataError: as :func:`predict_split`.
+    """
     part = faces.usable(split)
     index, _ = part.labelled("argmax")
     if not len(index):
         raise DataError(
             f"The {split} split of {faces.source} has no image with an emotion label to score."
         )
-    logits = predict_logits(
-        model, part.images[index], size=size, device=device, batch_size=batch_size, flip=flip
-    )
-    return Predictions(split, logits, hard_labels(part.votes[index]), part, index)
+    return part, index, hard_labels(part.votes[index])
 
 
 def score(

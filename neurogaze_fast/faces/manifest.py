@@ -141,6 +141,22 @@ def read_face_manifest(
     return FaceSet(splits, str(data), layout, False, counts, official, mapping)
 
 
+def manifest_column(data: Path, name: str) -> dict[int, str]:
+    """Row -> what stands in the column `name` of the manifest `data`; the first row is 1.
+
+    Raises:
+        DataError: there is no such column, or two; names those there are.
+    """
+    path = _the_csv(Path(data))
+    table = read_delimited(path, _KNOWN)
+    at = table.column(name)
+    if at is None:
+        raise DataError(
+            f"{path} has no column {name!r}: its columns are {', '.join(table.header)[:200]}."
+        )
+    return {row.number: row.fields[at] for row in table.rows}
+
+
 def _csv_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

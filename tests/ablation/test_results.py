@@ -92,7 +92,7 @@ def test_claims_are_judged_both_ways(tmp_path):
             "random": [0.64, 0.65, 0.64, 0.63, 0.65],
             "grid-7": [0.60, 0.61, 0.60, 0.59, 0.61],
         },
-        curves={"b0": [0.1, 0.2]} | dict.fromkeys(("b1", "b3", "grid-7"), [0.3, 0.4]),
+        curves={"b0": [0.1, 0.2]} | {arm: [0.3, 0.4] for arm in ("b1", "b3", "grid-7")},
     )
     # The same early curve in every seed has no spread at all, and still a direction.
     assert found["KD"].verdict == "Supported."
