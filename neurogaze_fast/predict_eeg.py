@@ -50,6 +50,7 @@ def predict(config: PredictEegConfig) -> EegAnswer:
         config.teacher,
         clips=config.clips,
         baseline=config.baseline,
+        montage=config.montage,
         device=pick_device(config.device),
     )
     console.print(_table(answer))

@@ -54,19 +54,19 @@ def bad_channels(
 
 
 def finish(
-    signal: np.ndarray, ch_names: tuple[str, ...], bad: np.ndarray, reference: str
+    signal: np.ndarray, positions: np.ndarray, bad: np.ndarray, reference: str
 ) -> np.ndarray:
     """float32 [..., C, T]: bad channels interpolated from the others, then the average reference.
 
     Args:
         signal: [..., C, T].
-        ch_names: its C sites.
+        positions: [C, 2] of its channels, metres.
         bad: bool [C].
         reference: "average", or "none".
     """
     if bad.any():
         signal = signal.copy()
-        weights = _weights(ch_names, tuple(bad.tolist()))
+        weights = _weights(positions.tobytes(), tuple(bad.tolist()))
         signal[..., bad, :] = weights.T @ signal[..., ~bad, :]
     if reference == "average":
         signal = signal - signal.mean(axis=-2, keepdims=True)
@@ -74,12 +74,13 @@ def finish(
 
 
 @lru_cache(maxsize=4096)
-def _weights(ch_names: tuple[str, ...], bad: tuple[bool, ...]) -> np.ndarray:
+def _weights(places: bytes, bad: tuple[bool, ...]) -> np.ndarray:
     """[good, bad]: spherical-spline weights."""
-    positions, lost = _positions(ch_names), np.array(bad)
+    positions, lost = np.frombuffer(places).reshape(-1, 2), np.array(bad)
     return spline_weights(positions[~lost], positions[lost])
 
 
 @lru_cache(maxsize=16)
-def _positions(ch_names: tuple[str, ...]) -> np.ndarray:
+def positions_of(ch_names: tuple[str, ...]) -> np.ndarray:
+    """float64 [C, 2]: where the named sites are, kept for the next trial."""
     return named_positions(ch_names)

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from neurogaze_fast.artifacts import sha256_file
+from neurogaze_fast.eeg.bad_channels import positions_of
 from neurogaze_fast.eeg.config import PrepareEegConfig
-from neurogaze_fast.eeg.interpolation import TopomapOperator
-from neurogaze_fast.eeg.map_operator import interpolated
+from neurogaze_fast.eeg.map_operator import interpolated, operators
 from neurogaze_fast.eeg.maps import FLAGS, MapSet
 from neurogaze_fast.eeg.measure import Counts, Part, measure
-from neurogaze_fast.eeg.preprocess import COMMON_SITES, CleanOptions
+from neurogaze_fast.eeg.preprocess import CleanOptions
 from neurogaze_fast.eeg.recording import LeftOut, Trial
+from neurogaze_fast.eeg.sources import sites_of_sources
 from neurogaze_fast.errors import DataError
 
 MIN_SPREAD = 1e-6
@@ -54,7 +55,7 @@ def build_maps(
     counts = Counts()
     parts: list[Part] = []
     options = CleanOptions(
-        sites=None if config.all_channels else COMMON_SITES,
+        sites=sites_of_sources(config),
         reference=config.reference,
         bad_channel=config.bad_channel,
     )
@@ -84,7 +85,8 @@ def build_maps(
     power = np.concatenate([part.power for part in parts])
     level, spread = subject_scale(power, subject, len(subjects))
     power = scaled_by_subject(power, subject, level, spread)
-    operator = TopomapOperator.from_names(ch_names, config.size, method=config.method)
+    positions, cap = _caps(parts, ch_names)
+    made = operators(ch_names, positions, config.size, config.method)
     ratings = np.array([_ratings(part.trial) for part in parts], np.float32)
     valence, arousal = np.repeat(ratings, lengths, axis=0).T.copy()
     films = [film_of(part.trial) for part in parts]
@@ -92,7 +94,9 @@ def build_maps(
     provenance = {
         "synthetic": synthetic,
         "options": config.settings(),
-        "operator": operator.fingerprint,
+        "operator": made[0].fingerprint,
+        "caps": 0 if positions is None else len(positions),
+        "stand_ins": _stand_ins(parts),
         "band_edges": {name: list(edges[name]) for name in bands},
         "files": _hashes([*(part.trial.path for part in parts), *also_hash]),
         "sources": _sources(parts),
@@ -101,7 +105,7 @@ def build_maps(
         "windows_left_out": dict(counts.windows),
     }
     return MapSet(
-        maps=interpolated(power, operator, lambda done: progress("maps", done, len(power))),
+        maps=interpolated(power, made, cap, lambda done: progress("maps", done, len(power))),
         power=power,
         valence=valence,
         arousal=arousal,
@@ -117,6 +121,8 @@ def build_maps(
         clips=clips,
         level=level,
         spread=spread,
+        positions=positions,
+        cap=cap,
         signals=_signals(parts) if config.keep_signals else None,
     )
 
@@ -209,6 +215,30 @@ def _without_lone_windows(parts: list[Part], counts: Counts) -> list[Part]:
             what = f"{part.trial.subject}, clip {part.trial.clip}"
             counts.add(LeftOut(part.trial.path, what, "the subject's only window"))
     return [part for part in parts if windows[part.trial.subject] >= 2]
+
+
+def _caps(
+    parts: list[Part], ch_names: tuple[str, ...]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(positions [P, C, 2] of the different caps, int64 [N] of which cap a window is).
+
+    (None, None) where all sites lie where their names say.
+    """
+    if all(part.positions is None for part in parts):
+        return None, None
+    caps: dict[bytes, np.ndarray] = {}
+    numbers = []
+    for part in parts:
+        where = positions_of(ch_names) if part.positions is None else part.positions
+        caps.setdefault(where.tobytes(), where)
+        numbers.append(list(caps).index(where.tobytes()))
+    cap = np.repeat(numbers, [len(part.start) for part in parts]).astype(np.int64)
+    return np.stack(list(caps.values())), cap
+
+
+def _stand_ins(parts: list[Part]) -> dict[str, dict[str, str]]:
+    """By file: which electrode stands for which site, where that was decided by place."""
+    return {part.trial.path.name: part.trial.stand_ins for part in parts if part.trial.stand_ins}
 
 
 def _signals(parts: list[Part]) -> np.ndarray:

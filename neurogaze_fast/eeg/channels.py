@@ -1,4 +1,4 @@
-"""Channels, rates and places of EEG in Python: of MNE's objects, of arrays and of lists."""
+"""Channels, rates and places of the EEG people have in Python: MNE's objects, arrays, lists."""
 
 from __future__ import annotations
 

@@ -2,13 +2,14 @@
 
 A row is a clip (columns in any order; those in brackets may be absent)::
 
-    file,subject,clip,start_s,end_s,valence,arousal[,scale][,baseline_start_s,baseline_end_s][,film]
+    file,subject,clip,start_s,end_s,valence,arousal[,scale][,baseline_start_s,baseline_end_s][,film][,bads]
     rec1.bdf,7,film-a,30,95.5,6,3,"1,9",0,30
 
 Empty start_s and end_s: from the first sample, to the last. Empty valence and arousal: unlabelled
 support. Everybody's clip of one name counts as the same film, so that films can be held out; where
 names are made for each person, the column `film` says which film a clip was. `scale` is the
-lowest and the highest rating there can be (empty: the option's).
+lowest and the highest rating there can be (empty: the option's). `bads` names channels that are bad
+in this clip, as "T7 O2"; they are interpolated.
 
 Delimiters, encodings and line ends may be all those of :mod:`~neurogaze_fast.delimited`. ``0,5`` is
 a number where columns are not separated by commas. A path may have the separators of Windows.
@@ -25,7 +26,7 @@ from neurogaze_fast.delimited import read_delimited
 from neurogaze_fast.errors import DataError
 
 COLUMNS = ("file", "subject", "clip", "start_s", "end_s", "valence", "arousal")
-OPTIONAL = ("scale", "baseline_start_s", "baseline_end_s", "film")
+OPTIONAL = ("scale", "baseline_start_s", "baseline_end_s", "film", "bads")
 NUMBERS = {"start_s", "end_s", "valence", "arousal", "baseline_start_s", "baseline_end_s"}
 
 
@@ -45,6 +46,8 @@ class ClipRow:
     scale: tuple[float, float]
     film: str | None = None
     """What was watched, where the csv says it."""
+    bads: tuple[str, ...] = ()
+    """Labels of channels that are bad in this clip, beside those the file marks."""
 
 
 def read_clip_rows(path: Path, scale: tuple[float, float]) -> list[ClipRow]:
@@ -104,6 +107,7 @@ def _clip_row(cells: dict[str, str], where: str, line: int, scale: tuple[float, 
         ratings=(cells["valence"], cells["arousal"]),
         scale=_scale(cells.get("scale", ""), where) or scale,
         film=cells.get("film") or None,
+        bads=tuple(re.split(r"[\s,;]+", cells["bads"])) if cells.get("bads") else (),
     )
 
 

@@ -17,7 +17,7 @@ KNOWN_BANDS = {
     "beta": (14.0, 31.0),
     "gamma": (31.0, 49.0),
 }
-"""Hz. The last four are those of :data:`~neurogaze_fast.eeg.band_power.BANDS`."""
+"""Hz. The last four are those of :data:`~neurogaze_fast.eeg.spectrum.BANDS`."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class PrepareEegConfig:
     """CSV with the clips and ratings of --recording."""
     ratings_scale: tuple[float, float] = (-1.0, 1.0)
     """Lowest and highest rating possible in --ratings, such as 1 9."""
+
+    montage: str | None = None
+    """Where the channels of --recording are: a montage of MNE's, such as GSN-HydroCel-128 or
+    biosemi128, or a file of positions; by default where the file or the channels' names say."""
 
     demo: bool = False
     """Write synthetic DREAMER and MAHNOB files to OUT/demo and prepare those."""
@@ -113,6 +117,8 @@ class PrepareEegConfig:
                 "--all-channels is not for DREAMER and MAHNOB together: they share only 14 sites, "
                 "which are used without this flag. Leave it out, or prepare one of the two."
             )
+        if self.montage and not self.recording:
+            raise ConfigError("--montage is for --recording, which is not given.")
         for name, low, high in (
             ("window", 1.0, 60.0),
             ("seconds", 10.0, float("inf")),

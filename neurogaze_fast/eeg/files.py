@@ -6,18 +6,22 @@ The csv's columns are in :mod:`~neurogaze_fast.eeg.clip_csv`.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from neurogaze_fast.eeg.choose import MIN_SITES, choose
 from neurogaze_fast.eeg.clip_csv import ClipRow, read_clip_rows
 from neurogaze_fast.eeg.defects import damage, signal_defect, unit_rating
 from neurogaze_fast.eeg.dropout import odd_scales
 from neurogaze_fast.eeg.edf import UnreadableError
 from neurogaze_fast.eeg.gaps import OTHER_SCALE, Gap, within
 from neurogaze_fast.eeg.labels import sites_of, tidy_label
-from neurogaze_fast.eeg.open_recording import Recording, open_recording
+from neurogaze_fast.eeg.open_recording import Channel, Recording, open_recording
+from neurogaze_fast.eeg.places import montage_points, planar
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import ConfigError, DataError
 
@@ -25,19 +29,25 @@ __all__ = ["MIN_SITES", "read_recording", "sites_of", "tidy_label"]
 
 FOLDER_KINDS = (".mff", ".ds")
 """Recordings that are folders: EGI's, CTF's."""
-MIN_SITES = 4  # fewer make no map
 
 
 def read_recording(
-    path: Path, ratings_csv: Path, *, scale: tuple[float, float] = (-1.0, 1.0)
+    path: Path,
+    ratings_csv: Path,
+    *,
+    scale: tuple[float, float] = (-1.0, 1.0),
+    montage: Any = None,
+    sites: tuple[str, ...] | None = None,
 ) -> Iterator[Trial | LeftOut]:
     """The clips of one recording, or of all recordings of a folder.
 
     Channel names are tidied ("EEG Fp1.-Ref" is Fp1, T3 is T7) and looked up in the 10-20 system.
-    A channel is left out, counted once per file, where it is no site, is marked bad in the file, or
-    has no known unit. A clip is left out, counted, where it is damaged, lies outside its recording,
-    is shorter than 10 s, or has a rating outside its scale or only one of the two ratings. Subjects
-    become "file-SUBJECT", and values microvolts.
+    Where a montage or the file gives positions and the names are of another system, channels stand
+    for the sites they lie nearest to (with no sites asked for, for themselves); a trial says which.
+    A channel is left out, counted once per file, where it is no site or has no known unit; one that
+    is marked bad is passed on as bad. A clip is left out, counted, where it is damaged, lies
+    outside its recording, is shorter than 10 s, or has a rating outside its scale or only one of
+    the two ratings. Subjects become "file-SUBJECT", and values microvolts.
 
     Times are true time from the first sample, also where the file leaves time out between its
     records (EDF+D, BDF+D). What was not recorded, or is marked as bad, is named in the trial's
@@ -48,6 +58,9 @@ def read_recording(
             the rows that name another file are counted and not read; an empty `file` is it.
         ratings_csv: The clips.
         scale: Lowest and highest rating, for rows without their own `scale`.
+        montage: Where the channels are: a name of MNE's, a file, or a DigMontage; None: where the
+            file says, or else their names.
+        sites: What is wanted; None: every channel.
 
     Raises:
         DataError: path or csv is missing; a column is missing; a row is cut short or has a time
@@ -59,11 +72,16 @@ def read_recording(
         raise ConfigError(f"scale is {scale!r}; give the lowest and the highest rating, as 1 9.")
     _require_recording(path)
     rows = read_clip_rows(ratings_csv, scale)
-    yield from read_clips(path, rows, str(ratings_csv))
+    yield from read_clips(path, rows, str(ratings_csv), montage=montage, sites=sites)
 
 
 def read_clips(
-    path: Path, rows: list[ClipRow], source: str = "The list of clips"
+    path: Path,
+    rows: list[ClipRow],
+    source: str = "The list of clips",
+    *,
+    montage: Any = None,
+    sites: tuple[str, ...] | None = None,
 ) -> Iterator[Trial | LeftOut]:
     """As :func:`read_recording`, for rows that were read or made already.
 
@@ -71,6 +89,7 @@ def read_clips(
         path: A recording, or the folder that the rows' `file` is relative to.
         rows: The clips; an empty `file` is `path` itself.
         source: Where the rows are from, for messages.
+        montage, sites: See read_recording.
     """
     _require_recording(path)
     root = path if _is_folder_of_recordings(path) else path.parent
@@ -91,7 +110,7 @@ def read_clips(
         yield LeftOut(root / row.file, f"line {row.line}", "the row names another recording")
     taken: set[tuple[str, str]] = set()
     for file, of_file in chosen.items():
-        yield from _read_file(file, of_file, taken)
+        yield from _read_file(file, of_file, taken, montage, sites)
 
 
 def _require_recording(path: Path) -> None:
@@ -111,6 +130,12 @@ def _is_folder_of_recordings(path: Path) -> bool:
     return path.is_dir() and path.suffix.lower() not in FOLDER_KINDS
 
 
+def named_files(path: Path, rows: list[ClipRow]) -> list[Path]:
+    """The recordings that the rows name, each once."""
+    root = path if _is_folder_of_recordings(path) else path.parent
+    return list(dict.fromkeys(_located(root, row.file) if row.file else path for row in rows))
+
+
 def _located(root: Path, name: str) -> Path:
     """The file that a row names; a name written on Windows has its folders behind backslashes."""
     file = root / name
@@ -118,7 +143,11 @@ def _located(root: Path, name: str) -> Path:
 
 
 def _read_file(
-    file: Path, rows: list[ClipRow], taken: set[tuple[str, str]]
+    file: Path,
+    rows: list[ClipRow],
+    taken: set[tuple[str, str]],
+    montage: Any,
+    wanted: tuple[str, ...] | None,
 ) -> Iterator[Trial | LeftOut]:
     def all_out(reason: str, detail: str = "") -> Iterator[LeftOut]:
         for row in rows:
@@ -132,7 +161,10 @@ def _read_file(
     except UnreadableError as cause:
         yield from all_out(cause.reason, cause.detail)
         return
-    used, unused = _choose(recording)
+    points, sphere = recording.points, recording.sphere
+    if montage is not None:
+        points, sphere = montage_points([c.label for c in recording.channels], montage)
+    used, unused, stand_ins = choose(recording, points, sphere, wanted)
     for label, reason in unused:
         yield LeftOut(file, f"channel {label}", reason)
     if len(used) < MIN_SITES:
@@ -152,6 +184,12 @@ def _read_file(
             continue
         found = _clip(recording, used, row, file)
         if isinstance(found, Trial):
+            at = [points.get(recording.channels[i].label) for i in used]
+            here = [place for place in at if place is not None]
+            if len(here) == len(at):
+                found = replace(found, positions=planar(found.ch_names, np.stack(here), sphere))
+            found = replace(found, stand_ins=stand_ins)
+        if isinstance(found, Trial):
             taken.add((row.subject, row.clip))
             for gap in found.gaps:
                 for site in gap.ch_names or ():
@@ -159,32 +197,6 @@ def _read_file(
                         doubted.add(site)
                         yield LeftOut(file, f"channel {site}", OTHER_SCALE)
         yield found
-
-
-def _choose(recording: Recording) -> tuple[dict[int, str], list[tuple[str, str]]]:
-    """(channel -> site of those to use, (label, reason) of the rest)."""
-    channels = recording.channels
-    sites = sites_of([channel.label for channel in channels])
-    used: dict[int, str] = {}
-    unused = []
-    for number, (channel, site) in enumerate(zip(channels, sites, strict=True)):
-        if site is None:
-            reason = "a channel that is no site of the 10-20 system, or a second one there"
-            unused.append((channel.label, reason))
-        elif channel.problem:
-            unused.append((channel.label, channel.problem))
-        else:
-            used[number] = site
-    if used:
-        # Channels of one recording can be sampled unlike each other: most of them decide.
-        usual, _ = Counter(channels[i].sfreq for i in used).most_common(1)[0]
-        for number in [i for i in used if channels[i].sfreq != usual]:
-            del used[number]
-            channel = channels[number]
-            unused.append(
-                (channel.label, f"a channel of {channel.sfreq:g} Hz among others of {usual:g} Hz")
-            )
-    return used, unused
 
 
 def _clip(recording: Recording, used: dict[int, str], row: ClipRow, file: Path) -> Trial | LeftOut:
@@ -236,6 +248,17 @@ def _clip(recording: Recording, used: dict[int, str], row: ClipRow, file: Path) 
         baseline_gaps=gaps[1] if rest is not None else (),
         lowpass=min(lowpass, default=None),
         film=row.film,
+        bads=_bads(chosen, ch_names, row),
+    )
+
+
+def _bads(chosen: list[Channel], ch_names: tuple[str, ...], row: ClipRow) -> tuple[str, ...]:
+    """The sites of channels marked as bad, in the file or in the row."""
+    listed = {label.casefold() for label in row.bads}
+    return tuple(
+        site
+        for channel, site in zip(chosen, ch_names, strict=True)
+        if channel.bad or {channel.label.casefold(), site.casefold()} & listed
     )
 
 

@@ -22,7 +22,6 @@ from neurogaze_fast.errors import OperatorError
 
 Size = int | tuple[int, int]
 """Pixels per side, or (rows, columns)."""
-_WIDER = (np.minimum, np.maximum)
 METHODS = ("cubic", "linear", "nearest", "spherical_spline")
 
 
@@ -150,15 +149,9 @@ class TopomapOperator:
         points = check_positions(positions, names)
         origin, head = np.array(sphere[:2]), sphere[3]
         reach = float(np.linalg.norm(points, axis=1).max())
-        grow = max(1.0, reach * 1.01 / head)
-        half = head * grow
-        # MNE grows the outline about (0, 0) and clips about the centre; its grid holds both.
-        low, high = (np.array([f(origin, grow * origin)]).reshape(2) for f in _WIDER)
+        half, (left, right, back, front) = grid_of(points, sphere)
         rows, columns = (size, size) if isinstance(size, int) else size
-        x, y = np.meshgrid(
-            np.linspace(low[0] - half, high[0] + half, columns),
-            np.linspace(low[1] - half, high[1] + half, rows),
-        )
+        x, y = np.meshgrid(np.linspace(left, right, columns), np.linspace(back, front, rows))
         if method == "spherical_spline":
             if half > 2 * head:
                 raise OperatorError(
@@ -265,6 +258,20 @@ class TopomapOperator:
             mask = torch.tensor(self.mask.ravel(), device=device)
             self._on_device[key] = OperatorTensors(matrix, mask, mean, factor)
         return self._on_device[key]
+
+
+def grid_of(points: np.ndarray, sphere: Sphere) -> tuple[float, tuple[float, float, float, float]]:
+    """(radius of the circle that maps are clipped to, (left, right, back, front) of the grid).
+
+    MNE grows the head's outline about (0, 0), so its centre moves, and clips about the head's
+    centre. The grid holds both circles.
+    """
+    grow = max(1.0, float(np.linalg.norm(points, axis=1).max()) * 1.01 / sphere[3])
+    half = sphere[3] * grow
+    edges = []
+    for centre in sphere[:2]:
+        edges += [min(centre, grow * centre) - half, max(centre, grow * centre) + half]
+    return half, (edges[0], edges[1], edges[2], edges[3])
 
 
 def _check_options(

@@ -30,7 +30,7 @@ ROWS = {
     "flags": np.uint8,
 }
 """What every window has, and its dtype."""
-OPTIONAL_ROWS = {"clip": np.int64, "signals": np.float16}
+OPTIONAL_ROWS = {"clip": np.int64, "cap": np.int64, "signals": np.float16}
 """What a window may have, and its dtype. Files written before clips were kept have none."""
 
 
@@ -74,7 +74,10 @@ class MapSet:
     spread: np.ndarray | None = None
     """float64 [S, F, C]: what it was divided by then; 0: constant, so its z-score is 0."""
     positions: np.ndarray | None = None
-    """float64 [C, 2], metres on the plane: where the sites lie; None: where their names say."""
+    """float64 [P, C, 2], metres on the plane: where the sites lie in each of P caps; None: where
+    their names say."""
+    cap: np.ndarray | None = None
+    """int64 [N]: index into `positions`; None where all sites lie where their names say."""
     signals: np.ndarray | None = None
     """float16 [N, C, L]: the cleaned signal of each window, microvolts; None: not kept."""
 
@@ -124,12 +127,17 @@ class MapSet:
             value = getattr(self, name)
             if value is not None and (value.shape != scaled or not np.isfinite(value).all()):
                 return f"{name} is not finite numbers {list(scaled)}"
-        if self.positions is not None and self.positions.shape != (len(self.names), 2):
+        if (self.positions is None) != (self.cap is None):
+            return "one of positions and cap is there without the other"
+        if self.positions is not None and self.positions.shape[1:] != (len(self.names), 2):
             return f"positions are {list(self.positions.shape)} for {len(self.names)} sites"
         if len(self) == 0:
             return None
         if self.film.min() < UNKNOWN_CLIP or self.film.max() >= len(self.clips):
             return f"a clip index lies outside the {len(self.clips)} clips"
+        caps = 0 if self.positions is None else len(self.positions)
+        if self.cap is not None and (self.cap.min() < 0 or self.cap.max() >= caps):
+            return f"a cap index lies outside the {caps} caps"
         if self.subject.min() < 0 or self.subject.max() >= len(self.subjects):
             return f"a subject index lies outside the {len(self.subjects)} subjects"
         order = np.argsort(self.trial, kind="stable")

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from neurogaze_fast.eeg.bad_channels import finish
-from neurogaze_fast.eeg.band_power import features, welch_power
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.gaps import DROPOUT, Gap, none_yet, touched
 from neurogaze_fast.eeg.maps import FLAGS
 from neurogaze_fast.eeg.preprocess import Cleaned, CleanOptions, clean
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.eeg.windows import blinks, cut, peak_to_peak
+from neurogaze_fast.eeg.spectrum import features, welch_power
+from neurogaze_fast.eeg.windows import blinks, cut, swing
 
 EXAMPLES = 5
 """Parts named for each reason to leave something out."""
@@ -33,6 +33,7 @@ class Part:
     start: np.ndarray  # float32 [n]
     flags: np.ndarray  # uint8 [n]
     signals: np.ndarray | None = None  # float16 [n, C, L]
+    positions: np.ndarray | None = None  # float64 [C, 2], where they are not the names' own
 
 
 @dataclass
@@ -81,6 +82,8 @@ def measure(
         flags |= np.uint8(FLAGS["no_baseline"])
     metadata = replace(trial, signal=trial.signal[:, :0].copy(), baseline=None)
     part = Part(metadata, tuple(bands), corrected, feature.mean(axis=0), film.start, flags)
+    if trial.positions is not None:
+        part.positions = cleaned.positions
     if config.keep_signals:
         part.signals = film.windows.astype(np.float16)
     return part, cleaned.ch_names
@@ -118,7 +121,18 @@ def _windows(
     reasons[too_many & none_yet(reasons)] = DROPOUT
     lost[too_many] = False
     windows = _without(windows, lost, cleaned)
-    restless = (peak_to_peak(windows) > config.reject).any(axis=1)
+    # A few channels that swing are interpolated; a window in which many do is left out. After that
+    # all are looked at again, because the reference has changed.
+    swings = swing(windows, cleaned.ch_names) > config.reject
+    few = (swings | lost | cleaned.interpolated).sum(axis=1) <= cleaned.most_bad
+    loose = swings & ~cleaned.interpolated & few[:, None]
+    if loose.any():
+        again = loose.any(axis=1)
+        lost |= loose
+        windows = windows.copy()
+        windows[again] = _without(windows[again], lost[again], cleaned)
+        swings[again] = swing(windows[again], cleaned.ch_names) > config.reject
+    restless = swings.any(axis=1)
     limit = f"a channel swings by more than {config.reject:g} microvolts"
     reasons[restless & none_yet(reasons)] = limit
     kept = none_yet(reasons)
@@ -133,7 +147,7 @@ def _without(windows: np.ndarray, lost: np.ndarray, cleaned: Cleaned) -> np.ndar
     for row in np.unique(lost[lost.any(axis=1)], axis=0):
         mine = (lost == row).all(axis=1)
         bad = row | cleaned.interpolated
-        windows[mine] = finish(windows[mine], cleaned.ch_names, bad, cleaned.reference)
+        windows[mine] = finish(windows[mine], cleaned.positions, bad, cleaned.reference)
     return windows
 
 

@@ -34,16 +34,30 @@ def named_positions(names: Sequence[str]) -> np.ndarray:
     Raises:
         OperatorError: MNE is missing, or a name is unknown.
     """
+    return flatten(head_positions(names)[1])
+
+
+def head_positions(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """float64 [M, 3] and [C, 3], metres in MNE's head frame: all sites of the template, and these.
+
+    Raises:
+        OperatorError: MNE is missing, or a name is unknown.
+    """
     montage = _montage()
     import mne
 
     found = _look_up(names, montage.ch_names)
-    # The Info carries the montage from its own frame into the head frame.
-    sites = list(dict.fromkeys(found))
-    info = mne.create_info(sites, sfreq=1.0, ch_types="eeg", verbose="error")
-    info.set_montage(montage, verbose="error")
-    located = {site: channel["loc"][:3] for site, channel in zip(sites, info["chs"], strict=True)}
-    return flatten(np.array([located[name] for name in found]).reshape(-1, 3))
+
+    def located(sites: list[str]) -> dict[str, np.ndarray]:
+        # The Info carries the montage from its own frame into the head frame.
+        info = mne.create_info(sites, sfreq=1.0, ch_types="eeg", verbose="error")
+        info.set_montage(montage, verbose="error")
+        places = zip(sites, info["chs"], strict=True)
+        return {site: channel["loc"][:3] for site, channel in places}
+
+    every = located(list(montage.ch_names))
+    chosen = np.array([every[name] for name in found]).reshape(-1, 3)
+    return np.array(list(every.values())), chosen
 
 
 def known_sites(names: Sequence[str]) -> list[str | None]:

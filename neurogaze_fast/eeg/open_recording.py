@@ -11,6 +11,8 @@ import numpy as np
 from neurogaze_fast.eeg.defects import one_line
 from neurogaze_fast.eeg.edf import EdfFile, Signal, UnreadableError
 from neurogaze_fast.eeg.gaps import Gap, gap_of_annotation
+from neurogaze_fast.eeg.places import info_points
+from neurogaze_fast.eeg.sphere import HEAD, Sphere
 from neurogaze_fast.eeg.units import microvolts_per
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Channel:
     """Hz: the low-pass that the header names; None: none."""
     problem: str | None = None
     """Why it cannot be used, whatever its label."""
+    bad: bool = False
+    """Whether the file marks it as bad."""
 
 
 class Recording(Protocol):
@@ -40,6 +44,10 @@ class Recording(Protocol):
     channels: list[Channel]
     seconds: float
     gaps: tuple[Gap, ...]
+    points: dict[str, np.ndarray]
+    """Label -> [3] metres in the head frame, of the channels the file has a place for."""
+    sphere: Sphere
+    """The head that these positions are flattened about."""
     cut_short: bool
     """Whether the file ends before its header says."""
 
@@ -68,6 +76,7 @@ class _EdfRecording:
             for s in self._signals
         ]
         self.seconds = self._file.seconds
+        self.points, self.sphere = {}, HEAD
         self.gaps = self._file.gaps
         self.cut_short = self._file.cut_short
 
@@ -110,8 +119,8 @@ class _MneRecording:
                 continue
             scale = microvolts_per(unit) if misspelt else 1e6
             problem = unknown_unit(unit) if scale is None else None
-            problem = "a channel the file marks as bad" if name in raw.info["bads"] else problem
-            self.channels.append(Channel(name, self._sfreq, lowpass, problem))
+            bad = name in raw.info["bads"]
+            self.channels.append(Channel(name, self._sfreq, lowpass, problem, bad))
             self._names.append(name)
             self._scale.append(scale or 0.0)
         if not self.channels:
@@ -120,6 +129,7 @@ class _MneRecording:
                 f"no channel of type EEG (the types are: {kinds}); set the types and save it again"
             )
         self.gaps = tuple(_annotated(raw))
+        self.points, self.sphere = info_points(raw.info)
 
     def microvolts(self, channels: list[int], start: float, end: float) -> np.ndarray:
         first, last = round(start * self._sfreq), round(end * self._sfreq)

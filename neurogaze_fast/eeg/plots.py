@@ -5,21 +5,16 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Circle
 
 from neurogaze_fast.artifacts import atomic_write
-from neurogaze_fast.eeg.interpolation import TopomapOperator
+from neurogaze_fast.eeg.map_operator import map_operators
 from neurogaze_fast.eeg.maps import MapSet
-from neurogaze_fast.eeg.montage import HEAD_RADIUS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
+from neurogaze_fast.eeg.topomap_plot import draw_map
 
 _DPI = 130
 _SITE: dict[str, Any] = {"color": "black", "s": 6, "linewidths": 0}
@@ -40,12 +35,12 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
         path: of the PNG.
     """
     options = maps.provenance["options"]
-    operator = TopomapOperator.from_names(maps.names, options["size"], method=options["method"])
+    operator = map_operators(maps)[0]
     decibel = options["feature"] == "log_power"
     rows: list[tuple[str, np.ndarray, str, bool]] = []
     for source, metadata in maps.provenance["sources"].items():
         level = np.array(metadata["mean_feature"]) * (10 / math.log(10) if decibel else 1)
-        images = (level @ operator.matrix).reshape(len(level), operator.size, operator.size)
+        images = (level @ operator.matrix).reshape(len(level), *operator.shape)
         unit = "dB re 1 µV²" if decibel else "nats"
         rows.append(
             (f"{source}\nmean power" if decibel else f"{source}\nmean", images, unit, False)
@@ -68,7 +63,8 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
         largest = float(np.abs(images[:, operator.mask]).max()) or 1.0
         limits = (-largest, largest) if signed else (None, None)
         for column, image in zip(axes, images, strict=True):
-            drawn = _head(column, image, operator, limits, "RdBu_r" if signed else "viridis")
+            drawn = draw_map(column, image, operator, limits, "RdBu_r" if signed else "viridis")
+            column.scatter(*operator.positions.T, **_SITE)
             if not signed:
                 bar = figure.colorbar(drawn, ax=column, shrink=0.75)
                 bar.ax.tick_params(labelsize=7)
@@ -90,43 +86,3 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
 
 def _mean(images: np.ndarray) -> np.ndarray:
     return images.mean(axis=0, dtype=np.float64)
-
-
-def _head(
-    axis: Axes,
-    image: np.ndarray,
-    operator: TopomapOperator,
-    limits: tuple[float | None, float | None],
-    colours: str,
-) -> AxesImage:
-    """One map inside its circle, with nose, ears and sites; returns the image for a colour bar."""
-    half = HEAD_RADIUS * max(1.0, np.hypot(*operator.positions.T).max() * 1.01 / HEAD_RADIUS)
-    circle = Circle((0, 0), half, transform=axis.transData)
-    masked = np.where(operator.mask, image, np.nan)
-    inside = np.hypot(*np.meshgrid(*[np.linspace(-half, half, operator.size)] * 2)) <= half
-    low, high = limits
-    if low is None:  # corners outside the circle are extrapolated far: they set no colour
-        low, high = np.nanmin(masked[inside]), np.nanmax(masked[inside])
-    edge = half * operator.size / (operator.size - 1)  # pixels are centred on the grid's nodes
-    drawn = axis.imshow(
-        masked,
-        origin="lower",
-        extent=(-edge, edge, -edge, edge),
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-        interpolation="bilinear",
-    )
-    drawn.set_clip_path(circle)
-    line: dict[str, Any] = {"color": "black", "linewidth": 1, "clip_on": False}
-    axis.add_patch(Circle((0, 0), half, fill=False, edgecolor="black", linewidth=1, clip_on=False))
-    axis.plot(np.array([-0.12, 0, 0.12]) * half, np.array([0.99, 1.13, 0.99]) * half, **line)
-    for side in (-1, 1):
-        ear = np.linspace(-0.16, 0.16, 20)
-        out = 1 + 0.06 * np.sqrt(np.clip(1 - (ear / 0.16) ** 2, 0, 1))
-        axis.plot(side * out * half, ear * half, **line)
-    axis.scatter(*operator.positions.T, **_SITE)
-    axis.set(xlim=(-1.15 * half, 1.15 * half), ylim=(-1.08 * half, 1.18 * half))
-    axis.set(xticks=[], yticks=[], aspect="equal")
-    axis.spines[:].set_visible(False)
-    return drawn

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from neurogaze_fast.eeg.bad_channels import bad_channels, finish
+from neurogaze_fast.eeg.bad_channels import bad_channels, finish, positions_of
 from neurogaze_fast.eeg.dreamer import SITES
 from neurogaze_fast.eeg.dropout import dropouts, flat_samples
 from neurogaze_fast.eeg.gaps import TOO_SHORT, Gap, runs, samples_of
@@ -67,6 +67,8 @@ class Cleaned:
     """As in the options."""
     most_bad: int
     """Channels that may be interpolated at a time."""
+    positions: np.ndarray
+    """float64 [C, 2], metres on the plane."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +92,12 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
     recordings with more channels get the same average reference as those with fewer. What lies
     between two gaps is filtered by itself, so that nothing of a gap reaches a window beside it.
 
-    A channel is bad where a sample is not finite, where it is flat (standard deviation below
-    0.1 microvolt), where it drops out for more than `max_lost` of the time, or where the robust z
-    of its log-variance, taken against the median channel so that the reference recorded with does
-    not matter, exceeds `bad_channel` either way. A channel bad in the clip or in its baseline is
-    replaced in both; a baseline that would make too many bad is dropped. Shorter dropouts stay
-    gaps, for each window to be judged by itself.
+    A channel is bad where the trial says so, where a sample is not finite, where it is flat
+    (standard deviation below 0.1 microvolt), where it drops out for more than `max_lost` of the
+    time, or where the robust z of its log-variance, taken against the median channel so that the
+    reference recorded with does not matter, exceeds `bad_channel` either way. A channel bad in the
+    clip or in its baseline is replaced in both; a baseline that would make too many bad is dropped.
+    Shorter dropouts stay gaps, for each window to be judged by itself.
 
     Returns:
         the cleaned trial, or why it is left out: a site is missing, the sampling frequency is too
@@ -107,7 +109,8 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
         if trial.sfreq < 2 * (HIGH + TRANSITION):
             raise _UnusableError(f"sampled at less than {2 * (HIGH + TRANSITION):g} Hz")
         part = _filtered(trial.signal[rows], ch_names, trial.sfreq, trial.gaps, options)
-        bad, allowed = part.bad, int(options.max_bad * len(ch_names))
+        marked = np.array([name in trial.bads for name in ch_names])
+        bad, allowed = part.bad | marked, int(options.max_bad * len(ch_names))
         if bad.sum() > allowed:
             raise _UnusableError(
                 "every channel flat (is it in microvolts?)"
@@ -123,9 +126,13 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
     except _UnusableError as problem:
         what = f"{trial.subject}, clip {trial.clip}"
         return LeftOut(trial.path, what, str(problem))
+    if trial.positions is None:
+        places = positions_of(ch_names)
+    else:
+        places = np.ascontiguousarray(trial.positions[rows])
     return Cleaned(
-        finish(part.signal, ch_names, bad, options.reference),
-        None if rest is None else finish(rest.signal, ch_names, bad, options.reference),
+        finish(part.signal, places, bad, options.reference),
+        None if rest is None else finish(rest.signal, places, bad, options.reference),
         options.sfreq,
         ch_names,
         bad,
@@ -133,6 +140,7 @@ def clean(trial: Trial, options: CleanOptions | None = None) -> Cleaned | LeftOu
         () if rest is None else _of_kept(rest.gaps, ch_names, bad),
         options.reference,
         allowed,
+        places,
     )
 
 

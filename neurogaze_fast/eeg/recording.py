@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,13 @@ class Trial:
     """Intervals of the signal that are no EEG, in seconds from its first sample."""
     baseline_gaps: tuple[Gap, ...] = ()
     """Likewise of the baseline."""
+    bads: tuple[str, ...] = ()
+    """Channels that the file, or whoever listed the clips, marks as bad."""
+    positions: np.ndarray | None = None
+    """float64 [C, 2], metres on the plane: where the file or a montage puts the channels; None:
+    where their names say."""
+    stand_ins: dict[str, str] = field(default_factory=dict)
+    """Site -> the electrode that stands for it by its place, and how far away that is."""
     film: str | None = None
     """What was watched, where other people's trials call it the same; None: the clip's name."""
     lowpass: float | None = None

@@ -29,6 +29,7 @@ def open_sources(config: PrepareEegConfig) -> Sources:
     from neurogaze_fast.eeg.dreamer import read_dreamer
     from neurogaze_fast.eeg.files import read_recording
     from neurogaze_fast.eeg.mahnob import read_mahnob
+    from neurogaze_fast.eeg.preprocess import COMMON_SITES
     from neurogaze_fast.eeg.synthetic import is_synthetic
 
     readers: list[Iterator[Trial | LeftOut]] = []
@@ -39,7 +40,13 @@ def open_sources(config: PrepareEegConfig) -> Sources:
         readers.append(read_mahnob(config.mahnob, labelled=config.mahnob_labels))
         beside += sorted(config.mahnob.rglob("session.xml"))
     if config.recording is not None and config.ratings is not None:
-        readers.append(read_recording(config.recording, config.ratings, scale=config.ratings_scale))
+        sites = None if config.all_channels else COMMON_SITES
+        readers.append(
+            read_recording(
+                config.recording, config.ratings, scale=config.ratings_scale,
+                montage=config.montage, sites=sites,
+            )
+        )  # fmt: skip
         beside.append(config.ratings)
     given = (config.dreamer, config.mahnob, config.recording)
     synthetic = any(is_synthetic(path) for path in given if path is not None)
@@ -66,3 +73,23 @@ def write_demo(config: PrepareEegConfig) -> PrepareEegConfig:
     )
     write_demo_mahnob(mahnob, sessions=config.demo_sessions, margin=10, **common)
     return replace(config, demo=False, dreamer=dreamer, mahnob=mahnob)
+
+
+def sites_of_sources(config: PrepareEegConfig) -> tuple[str, ...] | None:
+    """The sites that every trial is reduced to; None: as the first trial has them.
+
+    Recordings of unlike channels are only comparable by what they share, and an average reference
+    is one over what is kept, so this must be known before the first trial is cleaned.
+    """
+    from neurogaze_fast.eeg.preprocess import COMMON_SITES
+
+    if not config.all_channels:
+        return COMMON_SITES
+    if config.recording is None or config.ratings is None or not config.recording.exists():
+        return None
+    from neurogaze_fast.eeg.choose import shared_sites
+    from neurogaze_fast.eeg.clip_csv import read_clip_rows
+    from neurogaze_fast.eeg.files import named_files
+
+    rows = read_clip_rows(config.ratings, config.ratings_scale)
+    return shared_sites(named_files(config.recording, rows), config.montage)

@@ -25,4 +25,10 @@ def summary_tables(provenance: dict[str, Any]) -> list[Table]:
         left.add_row(str(count), escape(reason), escape(examples))
     for reason, count in provenance["windows_left_out"].items():
         left.add_row(f"{count} windows", escape(reason), "")
-    return [kept, left] if left.row_count else [kept]
+    tables = [kept, left] if left.row_count else [kept]
+    for file, found in provenance.get("stand_ins", {}).items():
+        placed = Table("site", "electrode", title=f"Sites by place, {escape(file)}")
+        for site, electrode in found.items():
+            placed.add_row(site, escape(electrode))
+        return [*tables, placed]  # of one file: the others have the same cap, or say so in the maps
+    return tables

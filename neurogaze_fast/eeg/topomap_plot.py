@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from neurogaze_fast.charts import save_figure
+from neurogaze_fast.eeg.interpolation import TopomapOperator, grid_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-    from neurogaze_fast.eeg.interpolation import TopomapOperator
-    from neurogaze_fast.eeg.topomaps import TopoMaps
+    from neurogaze_fast.eeg.in_memory import TopoMaps
 
 MOST_ROWS = 8
 """Windows or moments drawn at most, evenly spaced."""
@@ -37,7 +37,7 @@ def plot_topomaps(
     """Draw every map: a column a band, a row a window (at most 8, evenly spaced).
 
     Args:
-        maps: of :func:`~neurogaze_fast.eeg.topomaps.topomaps`.
+        maps: of :func:`~neurogaze_fast.eeg.in_memory.topomaps`.
         path: of a PNG to write; None: none.
         axes: matplotlib axes to draw into, one for each map drawn; None: a new figure.
         vlim: lowest and highest value of the colours; None: from the values of each band.
@@ -90,21 +90,21 @@ def draw_map(
 ) -> AxesImage:
     """One map [H, W] inside its circle, with nose and ears; returns the image for a colour bar."""
     x, y, _, head = operator.sphere
-    reach = float(np.linalg.norm(operator.positions, axis=1).max())
-    half = head * max(1.0, reach * 1.01 / head)
+    half, (left, right, back, front) = grid_of(operator.positions, operator.sphere)
     rows, columns = operator.shape
     masked = np.where(operator.mask, image, np.nan)
-    across, up = np.linspace(x - half, x + half, columns), np.linspace(y - half, y + half, rows)
+    across, up = np.linspace(left, right, columns), np.linspace(back, front, rows)
     inside = np.hypot(*np.meshgrid(across - x, up - y)) <= half
     low, high = limits
     if low is None or high is None:  # corners beyond the circle are far: they set no colour
         low = float(np.nanmin(masked[inside])) if low is None else low
         high = float(np.nanmax(masked[inside])) if high is None else high
-    wide, tall = half * columns / (columns - 1), half * rows / (rows - 1)  # nodes are in the middle
+    # Nodes lie in the middle of their pixels.
+    wide, tall = (right - left) / (columns - 1) / 2, (front - back) / (rows - 1) / 2
     drawn = axis.imshow(
         masked,
         origin="lower",
-        extent=(x - wide, x + wide, y - tall, y + tall),
+        extent=(left - wide, right + wide, back - tall, front + tall),
         cmap=colours,
         vmin=low,
         vmax=high,

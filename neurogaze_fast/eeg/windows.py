@@ -41,6 +41,27 @@ def peak_to_peak(windows: np.ndarray) -> np.ndarray:
     return windows.max(axis=-1) - windows.min(axis=-1)
 
 
+def swing(windows: np.ndarray, ch_names: Sequence[str]) -> np.ndarray:
+    """[N, C]: how far each channel of each window [N, C, L] swings, but for a blink.
+
+    Blinks are slower than every band but delta, so a window is not judged by them: where somebody
+    blinks, what each channel shares with the forehead (by least squares) is taken out first.
+    """
+    found = peak_to_peak(windows)
+    blinking = blinks(windows, ch_names)
+    if blinking.any():
+        x = windows[blinking].astype(np.float64)
+        forehead = x[:, _front(ch_names)].mean(axis=1, keepdims=True)
+        centred = forehead - forehead.mean(axis=-1, keepdims=True)
+        share = (x * centred).sum(-1, keepdims=True) / np.square(centred).sum(-1, keepdims=True)
+        found[blinking] = peak_to_peak(x - share * centred)
+    return found
+
+
+def _front(ch_names: Sequence[str]) -> list[int]:
+    return [i for i, name in enumerate(ch_names) if name.casefold() in FRONT]
+
+
 def blinks(windows: np.ndarray, ch_names: Sequence[str]) -> np.ndarray:
     """bool [N]: windows [N, C, L] in microvolts that look as if the person blinked.
 
@@ -48,7 +69,7 @@ def blinks(windows: np.ndarray, ch_names: Sequence[str]) -> np.ndarray:
     by more than twice the median channel. Such windows are kept and flagged: a blink lives below
     4 Hz, under the lowest band. Nothing is flagged where no frontopolar site was recorded.
     """
-    front = [i for i, name in enumerate(ch_names) if name.casefold() in FRONT]
+    front = _front(ch_names)
     if not front or not len(windows):
         return np.zeros(len(windows), bool)
     forehead = np.ptp(windows[:, front].mean(axis=1), axis=-1)

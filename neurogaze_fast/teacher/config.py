@@ -102,6 +102,8 @@ class PredictEegConfig:
     recording is one clip."""
     baseline: tuple[float, float] | None = None
     """Seconds from and to of a rest within the recording, without --clips."""
+    montage: str | None = None
+    """Where its channels are: a montage of MNE's (GSN-HydroCel-128, biosemi128, ...) or a file."""
     csv: Path | None = None
     """Also write one row for each window to this file."""
     device: Device = "auto"

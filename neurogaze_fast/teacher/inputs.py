@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from neurogaze_fast.artifacts import check_fields
-from neurogaze_fast.eeg.map_operator import interpolated, map_operator
+from neurogaze_fast.eeg.map_operator import interpolated, map_operators
 from neurogaze_fast.eeg.maps import MapSet
 from neurogaze_fast.errors import ArtifactError, CheckpointError
 from neurogaze_fast.teacher.views import ResidentMaps
@@ -85,7 +85,7 @@ class InputMaker:
             )
         if normalise != "subject":
             self._raw = maps.unscaled()
-            self._operator = None if self._signals else map_operator(maps)
+            self._operators = [] if self._signals else map_operators(maps)
         self._fixed: Inputs | None = None
 
     def of(self, train: np.ndarray) -> Inputs:
@@ -106,8 +106,7 @@ class InputMaker:
             return Inputs(self._signal_store(train), power, scale)
         if self._normalise == "subject":
             return Inputs(ResidentMaps.of(maps, self._device), power, scale)
-        assert self._operator is not None
-        images = interpolated(power, self._operator)
+        images = interpolated(power, self._operators, maps.cap)
         return Inputs(ResidentMaps.holding(images, maps, self._device), power, scale)
 
     def _signal_store(self, train: np.ndarray | None) -> ResidentMaps:

@@ -15,8 +15,7 @@ from neurogaze_fast.eeg.build import scaled_by_subject, subject_scale
 from neurogaze_fast.eeg.clip_csv import ClipRow, read_clip_rows
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.files import FOLDER_KINDS, read_clips
-from neurogaze_fast.eeg.interpolation import TopomapOperator
-from neurogaze_fast.eeg.map_operator import interpolated
+from neurogaze_fast.eeg.map_operator import interpolated, operators
 from neurogaze_fast.eeg.measure import Counts, Part, measure
 from neurogaze_fast.eeg.preprocess import CleanOptions
 from neurogaze_fast.eeg.recording import LeftOut
@@ -58,6 +57,7 @@ def predict_eeg(
     *,
     clips: Path | None = None,
     baseline: tuple[float, float] | None = None,
+    montage: str | Path | None = None,
     device: torch.device | None = None,
 ) -> EegAnswer:
     """Valence and arousal of the clips of a recording, by a teacher of train_teacher.
@@ -73,6 +73,7 @@ def predict_eeg(
         clips: csv of the clips as for prepare eeg; ratings may be empty. None: the whole recording
             is one clip.
         baseline: seconds from and to of a rest within the recording, where there is no csv.
+        montage: where its channels are, if neither the file nor their names say.
 
     Raises:
         CheckpointError: the teacher is missing, altered, or of a version that did not keep how its
@@ -89,7 +90,9 @@ def predict_eeg(
     counts, left_out = Counts(), []
     parts: list[Part] = []
     sites = CleanOptions(sites=names, reference=config.reference, bad_channel=config.bad_channel)
-    for trial in read_clips(recording, _rows(recording, clips, baseline)):
+    for trial in read_clips(
+        recording, _rows(recording, clips, baseline), montage=montage, sites=names
+    ):
         found = trial if isinstance(trial, LeftOut) else measure(trial, sites, config, counts)
         if isinstance(found, LeftOut):
             left_out.append(found)
@@ -177,13 +180,13 @@ def _inputs(
         power = scaled_by_subject(power, subject, *subject_scale(power, subject, len(people)))
     rows, columns = facts["size"]
     size = rows if rows == columns else (rows, columns)
-    where = facts.get("positions")
-    operator = (
-        TopomapOperator.from_names(names, size, method=config.method)
-        if where is None
-        else TopomapOperator.from_positions(np.array(where), size, method=config.method)
-    )
-    return interpolated(power, operator)
+    # By the places of this recording's own electrodes, where they are known.
+    images = np.empty((len(power), power.shape[1], rows, columns), np.float16)
+    for part, end in zip(parts, np.cumsum(lengths), strict=True):
+        mine = slice(end - len(part.start), end)
+        cap = None if part.positions is None else part.positions[None]
+        images[mine] = interpolated(power[mine], operators(names, cap, size, config.method))
+    return images
 
 
 def _notes(

@@ -86,7 +86,6 @@ class TeacherRun:
                 "bands": list(maps.bands),
                 "names": list(maps.names),
                 "clips": len(maps.clips),
-                "positions": None if maps.positions is None else maps.positions.tolist(),
                 "options": maps.provenance.get("options"),
             },
             "split": {

@@ -146,11 +146,14 @@ def test_channels_that_are_not_used_are_counted(tmp_path):
     names = ("EEG FP1-REF", "C3.", "EOG1", "T3", "O2", "Photic", "Pz")
     path = write(tmp_path / "a_raw.fif", names, bads=("O2",))
     *out, trial = read(path, table(tmp_path, ",1,x,0,20,0,0"))
-    assert [part.what for part in out] == ["channel EOG1", "channel O2", "channel Photic"]
-    assert trial.ch_names == ("Fp1", "C3", "T7", "Pz")
-    np.testing.assert_allclose(trial.signal, microvolts(7)[[0, 1, 3, 6], :2560], rtol=1e-5)
-    assert "bad" in out[1].reason
-    assert out[0].reason == out[2].reason
+    assert [part.what for part in out] == ["channel EOG1", "channel Photic"]
+    assert trial.ch_names == ("Fp1", "C3", "T7", "O2", "Pz")
+    np.testing.assert_allclose(trial.signal, microvolts(7)[[0, 1, 3, 4, 6], :2560], rtol=1e-5)
+    assert trial.bads == ("O2",)  # to be interpolated
+    assert out[0].reason == out[1].reason
+    header = f"{HEADER},bads"
+    *_, trial = read(path, table(tmp_path, ',1,x,0,20,0,0,"T3, pz"', header=header))
+    assert trial.bads == ("T7", "O2", "Pz")
 
 
 # What is left out

@@ -8,14 +8,14 @@ import pytest
 import torch
 from scipy import signal as ss
 
-from neurogaze_fast.eeg.band_power import (
+from neurogaze_fast.eeg.preprocess import band_pass
+from neurogaze_fast.eeg.spectrum import (
     BANDS,
     differential_entropy,
     features,
     welch,
     welch_power,
 )
-from neurogaze_fast.eeg.preprocess import band_pass
 from neurogaze_fast.errors import OperatorError
 from tests.eeg.trials import noise, sine
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from neurogaze_fast import ops
-from neurogaze_fast.eeg.band_power import BANDS, features, welch_power
 from neurogaze_fast.eeg.channels import Recorded, places, recorded
 from neurogaze_fast.eeg.interpolation import Size, TopomapOperator
+from neurogaze_fast.eeg.spectrum import BANDS, features, welch_power
 from neurogaze_fast.errors import DataError
 
 if TYPE_CHECKING:
