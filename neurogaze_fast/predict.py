@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from neurogaze_fast.deploy.engines.base import Engine
+    from neurogaze_fast.deploy.face import Face
     from neurogaze_fast.deploy.vision.camera import Camera
     from neurogaze_fast.deploy.vision.detect import Detector
     from neurogaze_fast.deploy.vision.files import Summary
@@ -55,13 +56,19 @@ def predict(
 
     from neurogaze_fast.console import counted, say, show_progress
     from neurogaze_fast.deploy.shipped import describe, find_model, open_model
-    from neurogaze_fast.deploy.vision.analyse import Analyser
     from neurogaze_fast.deploy.vision.camera import open_camera
-    from neurogaze_fast.deploy.vision.detect import CenterFace
-    from neurogaze_fast.deploy.vision.files import FilePredictor, Summary, refuse_overwriting
+    from neurogaze_fast.deploy.vision.files import FilePredictor, Summary
+    from neurogaze_fast.deploy.vision.from_options import (
+        about_of,
+        analyser_of,
+        detector_of,
+        film_of,
+        journal_of,
+    )
     from neurogaze_fast.deploy.vision.inputs import find_inputs
+    from neurogaze_fast.deploy.vision.overwriting import refuse_overwriting
     from neurogaze_fast.deploy.vision.results import ResultFiles
-    from neurogaze_fast.deploy.vision.summary import print_summary
+    from neurogaze_fast.deploy.vision.summary import print_faces, print_summary
     from neurogaze_fast.signals import stop_on_signal
 
     console = Console()
@@ -71,39 +78,39 @@ def predict(
         given or (out / f"results.{kind}" if out else None)
         for given, kind in ((config.csv, "csv"), (config.json, "json"))
     )
-    refuse_overwriting(inputs, out, [path for path in (csv, json) if path], config.model)
+    tables = [path for path in (csv, json, config.parquet) if path]
+    refuse_overwriting(inputs, out, tables, config.model)
     model = None
     if engine is None:
         model = find_model(config.model)
         engine = open_model(model, config.engine, threads=config.threads)
-    if config.detect:
-        detector = detector or CenterFace(threads=config.threads)
-    else:
-        detector = None
+    detector = (detector or detector_of(config)) if config.detect else None
     for line in describe(model) if model else ():
         say(console, line)
     say(console, f"{engine.detail}; faces: {detector.detail if detector else 'as given'}")
-    for reason in engine.passed_over:
+    for reason in (*engine.passed_over, *getattr(detector, "passed_over", ())):
         say(console, f"Passed over: {reason}")
     if engine.synthetic:
         console.print(f"[bold white on red] WARNING [/] [bold red]{DRAWN}[/]", highlight=False)
-    analyser = Analyser(
-        engine, detector,
-        margin=config.margin, min_face=config.min_face, max_faces=config.max_faces,
-    )  # fmt: skip
-    about = {
-        "engine": engine.detail, "detector": detector.detail if detector else None,
-        "synthetic": engine.synthetic, "margin": config.margin if detector else None,
-    }  # fmt: skip
+    analyser, about = analyser_of(config, engine, detector), about_of(config, engine, detector)
     summary = Summary(skipped=skipped)
     # Before the results are opened: without a camera, earlier ones stay as they are.
     camera = None if config.camera is None else open_camera(config.camera)
-    with stop_on_signal() as stop, ResultFiles(csv, json, about) as results:
+    journal, state = journal_of(config, out, inputs, about)
+    if config.resume:
+        say(console, "Going on where it was stopped." if state else "Nothing to go on with: from "
+            "the beginning.")  # fmt: skip
+    position = state["position"] if state else None
+    files = ResultFiles(csv, json, about, parquet=config.parquet, resume=position)
+    shown: list[tuple[str, list[Face]]] = []
+    with stop_on_signal() as stop, files as results:
         try:
             if camera is None:
                 work = FilePredictor(
-                    analyser, results, out or DEFAULT_OUT, summary, every=config.every, stop=stop
-                )
+                    analyser, results, out or DEFAULT_OUT, summary, options=film_of(config),
+                    stop=stop, journal=journal, state=state,
+                )  # fmt: skip
+                shown = work.shown
                 with show_progress(console) as progress:
                     work.run(inputs, progress)
             else:
@@ -112,7 +119,8 @@ def predict(
             results.summary = summary.to_json(analyser)
         nothing = config.camera is None and not summary.pictures and not summary.videos
         results.nothing_looked_at = nothing
-    written = [] if nothing else [path for path in (out, csv, json) if path]
+    written = [] if nothing else [path for path in (out, *tables) if path]
+    print_faces(console, shown, summary)
     print_summary(console, summary, analyser.left_out, written)
     if nothing:
         raise DataError(
@@ -131,7 +139,7 @@ def _watch(config: PredictConfig, camera: Camera, analyser: Any, results: Any, s
         watch(
             NewestFrame(camera), analyser, results, summary,
             source=source, record=out / f"{source}.mp4" if out else None, show=screen(),
-            every=config.every, report=line.update, stop=stop,
+            every=config.every, smooth_s=config.smooth, report=line.update, stop=stop,
         )  # fmt: skip
 
 

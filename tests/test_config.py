@@ -52,8 +52,9 @@ EXPORT_FLAGS = """
 --calibration-faces --threads --json
 """.split()
 PREDICT_FLAGS = """
---inputs --model --engine --threads --detect --camera --out --json --csv --margin --min-face --every
---max-faces
+--inputs --model --engine --threads --detect --detector --detect-size --detect-every --upright
+--camera --out --json --csv --parquet --resume --margin --min-face --every --max-faces --smooth
+--uncertain-below
 """.split()
 SERVE_FLAGS = """
 --model --engine --precision --threads --strict --host --port --token --max-batch --max-wait-ms

@@ -17,6 +17,7 @@ import; above them: the commands."""
 COMMANDS = {
     *("prepare", "train_teacher", "build_prototypes", "train", "evaluate", "ablate"),
     *("export", "predict", "predict_eeg", "serve", "doctor", "packages", "machine"),
+    *("__init__", "__main__"),  # the front doors
 }
 EXCEPTIONS = {
     # Only while types are checked: an operator's Python front names the class it takes.

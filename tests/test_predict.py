@@ -252,7 +252,7 @@ def test_a_video_keeps_its_frames_and_every_nth_is_looked_at(tmp_path):
             video.write(np.full((120, 160, 3), 20 * number, np.uint8))
     detector = FixedDetector([40, 40, 90, 100, 0.9])
     summary = run(tmp_path / "x.mp4", "--out", tmp_path / "out", "--every", "3", detector=detector)
-    assert (summary.videos, summary.frames, detector.seen) == (1, 4, 4)
+    assert (summary.videos, summary.frames, detector.seen) == (1, 4, 5)  # and the last frame
     rows = table(tmp_path / "out/results.csv")
     assert [row["frame"] for row in rows] == ["0", "3", "6", "9"]
     assert [float(row["time_s"]) for row in rows] == [0, 0.3, 0.6, 0.9]

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurogaze_fast.deploy.face import Face, faces_of
 from neurogaze_fast.deploy.shipped import open_model
 from neurogaze_fast.errors import ConfigError, DataError
-from neurogaze_fast.pictures import CorruptImage, decode_grey
+from neurogaze_fast.pictures import CorruptImage, decode_grey, decode_rgb
+
+if TYPE_CHECKING:
+    from neurogaze_fast.deploy.vision.faces_in_picture import FaceFinder, Found
 
 Image = np.ndarray | str | PathLike
 Prediction = Face
+PHOTO_SIDE = 96
+"""Pictures whose shorter side has fewer pixels are taken for faces unasked."""
+FILLED = 0.6
+"""A face that is so long, in the picture's shorter side, is what the picture was cut out for."""
+
+
+class PhotoWarning(UserWarning):
+    """A picture was given where a face was expected; the message says what was made of it."""
 
 
 class Predictor:
-    """A model behind an engine, for faces that were already cut out."""
+    """A model behind an engine, for faces that were already cut out.
+
+    A whole photo is never silently taken for a face: the surest face in it is answered, and a
+    :class:`PhotoWarning` says where there are others, or none. ``neurogaze_fast.analyse`` gives
+    all.
+    """
 
     def __init__(
         self,
@@ -29,9 +49,15 @@ class Predictor:
         threads: int = 0,
         strict: bool = False,
         batch: int = 64,
+        find_faces: bool = True,
     ) -> None:
         """Open a model, by default the one inside the package; arguments and errors as
-        :func:`open_engine`. `batch`: faces that are read and brought to size at a time.
+        :func:`open_engine`.
+
+        Args:
+            batch: faces that are read and brought to size at a time.
+            find_faces: look for a face in pictures of PHOTO_SIDE pixels and more; False: what is
+                given is a face, whatever its size.
 
         Raises:
             ConfigError: `batch` is below 1.
@@ -42,7 +68,7 @@ class Predictor:
             None if path is None else Path(path),
             engine, precision=precision, threads=threads, strict=strict,
         )  # fmt: skip
-        self.batch = batch
+        self.batch, self._find_faces = batch, find_faces
 
     def predict(self, images: Image | Sequence[Image]) -> Face | list[Face]:
         """Expressions of one face, or of many.
@@ -52,7 +78,8 @@ class Predictor:
                 PNG file; or many: uint8 [N, H, W, 3], or a list of these, of any sizes.
 
         Returns:
-            A Face for one, a list of them for many.
+            A Face for one, a list of them for many. It has a box where the picture was a photo in
+            which the face was found.
 
         Raises:
             DataError: an image that is none, or a file that cannot be read; it says which.
@@ -78,9 +105,23 @@ class Predictor:
         for start in range(0, len(faces), self.batch):
             size = self.engine.input_size
             part = faces[start : start + self.batch]
-            prepared = np.stack([_face(face, size, start + i) for i, face in enumerate(part)])
-            found += faces_of(*self.engine.run(prepared))
+            prepared = [self._prepare(face, size, start + i) for i, face in enumerate(part)]
+            answers = self.engine.run(np.stack([crop for crop, _ in prepared]))
+            for (_, photo), *answer in zip(prepared, *answers, strict=True):
+                row = (output[None] for output in answer)
+                if photo is None:
+                    found += faces_of(*row)
+                else:
+                    found += faces_of(*row, photo.boxes, photo.qualities)
         return found[0] if single else found
+
+    def _prepare(self, face: Image, size: int, position: int) -> tuple[np.ndarray, Found | None]:
+        """(uint8 [size, size, 3], where it was found, if it had to be looked for)."""
+        photo = _photo(face) if self._find_faces else None
+        found = None if photo is None else _face_in(photo, size, position)
+        if found is not None:
+            return found.faces[0], found
+        return _face(face, size, position), None
 
     def probabilities(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(probabilities float32 [N, 8], valence_arousal float32 [N, 2]) of uint8 [N, S, S, 3]."""
@@ -120,6 +161,69 @@ def prepare_face(image: np.ndarray, size: int) -> np.ndarray:
         picture = Pillow.fromarray(np.ascontiguousarray(image))
         image = np.asarray(picture.resize((size, size), Pillow.Resampling.BILINEAR))
     return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _photo(face: Image) -> np.ndarray | None:
+    """uint8 [H, W, 3] of what is large enough for a photo; None otherwise, or if unreadable."""
+    from PIL import Image as Pillow
+
+    if isinstance(face, np.ndarray):
+        fits = face.dtype == np.uint8 and face.ndim in (2, 3) and face.shape[2:] in ((), (3,))
+        if not fits or min(face.shape[:2]) < PHOTO_SIDE:
+            return None
+        return face if face.ndim == 3 else np.repeat(face[:, :, None], 3, axis=2)
+    if not isinstance(face, (str, PathLike)):
+        return None
+    try:
+        data = Path(face).read_bytes()
+        with Pillow.open(io.BytesIO(data)) as picture:
+            if min(picture.size) < PHOTO_SIDE:
+                return None
+        return decode_rgb(data)
+    except (OSError, ValueError, Pillow.DecompressionBombError):
+        return None  # reading it as a face says why
+
+
+def _face_in(photo: np.ndarray, size: int, position: int) -> Found | None:
+    """The surest face of a photo; None where the picture is one face, or has to be taken for it."""
+    from dataclasses import replace
+
+    height, width = photo.shape[:2]
+    where = f"Image {position}, {width} x {height} pixels,"
+    finder = _finder()
+    if finder is None:
+        _warn(
+            f"{where} was taken for one face as a whole: no face detector is installed. If it is a "
+            "photo, install it with pip install 'neurogaze_fast[vision]'."
+        )
+        return None
+    found = finder.find(photo, size)
+    if not len(found.boxes):
+        _warn(
+            f"{where} was taken for one face as a whole, for no face was found in it. If it shows "
+            "none, the answer means nothing."
+        )
+        return None
+    left, top, right, bottom = found.boxes[0, :4]
+    if max(right - left, bottom - top) >= FILLED * min(height, width):
+        return None
+    if len(found.boxes) > 1:
+        _warn(
+            f"{where} shows {len(found.boxes)} faces; the surest one is answered. "
+            "neurogaze_fast.analyse gives all of them."
+        )
+    return replace(found, boxes=found.boxes[:1], faces=found.faces[:1])
+
+
+def _warn(text: str) -> None:
+    warnings.warn(PhotoWarning(text), stacklevel=5)
+
+
+@functools.cache
+def _finder() -> FaceFinder | None:
+    from neurogaze_fast.deploy.vision.faces_in_picture import open_faces
+
+    return open_faces()
 
 
 def _face(face: Image, size: int, position: int) -> np.ndarray:

@@ -13,14 +13,16 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --text: #e6e6e6; --page: #161616; --line: #444; --soft: #232323; } }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--text); background: var(--page);
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+p, figure { max-width: 62rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .7rem; text-align: left;
   vertical-align: top; }
 thead th { background: var(--soft); } tbody th { font-weight: normal; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; font-size: .87rem; }
+td.number, thead th { padding: .25rem .45rem; }
 table.values td { font-family: ui-monospace, monospace; font-size: .85rem;
   overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line); }

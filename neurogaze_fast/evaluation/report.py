@@ -50,7 +50,8 @@ Row = tuple[str, str, dict[str, Any] | None]  # split, part of it, scores (None:
 _FORM_NOTE = (
     "8-way: argmax over all eight emotions, macro-F1 over all eight (an absent one counts 0). "
     "Present only: argmax and averages over the emotions that occur in the split. Present only "
-    "(labels): argmax over all eight, averages over those that occur. Balanced accuracy: mean "
+    "(labels): argmax over all eight, averages over those that occur. Both are shown where they "
+    "differ from 8-way. Balanced accuracy: mean "
     "recall over the emotions that occur. Duplicates: images byte-equal to a training image. "
     "Vote ceiling: an oracle that knows each image's votes, scored on a new vote. Majority rule: "
     "single votes struck out, and only images whose winner holds more than half of the rest (the "
@@ -224,7 +225,7 @@ def _percent(fraction: float | None, bounds: Sequence[float] | None = None) -> s
 
 
 def _score_html(rows: Sequence[Row]) -> str:
-    """Three lines per row, one per form."""
+    """A line per row, and one more for each form whose scores are others than 8-way's."""
     lines = []
     for split, part, scores in rows:
         name = f"{split}, {part}" if part else split
@@ -232,6 +233,9 @@ def _score_html(rows: Sequence[Row]) -> str:
             lines.append([name, "none left, or not known which they are", "0", "", "", ""])
             continue
         for form in (form for form in FORMS if form in scores):
+            same = all(scores[form][score] == scores["8way"][score] for score in SUMMARY)
+            if form != "8way" and same:
+                continue
             label = _FORM_NAMES[form]
             if form != "8way":
                 label += f", {len(scores['present'])} of {len(EMOTIONS)}"

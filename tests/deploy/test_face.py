@@ -6,6 +6,7 @@ import numpy as np
 
 from neurogaze_fast.deploy import Prediction
 from neurogaze_fast.deploy.face import Face, faces_of
+from neurogaze_fast.deploy.vision.quality import Qualities
 from neurogaze_fast.emotions import EMOTIONS
 
 PROBABILITIES = np.array([0.1, 0.2, 0.3000001, 0.05, 0.05, 0.1, 0.1, 0.1], np.float32)
@@ -32,7 +33,9 @@ def test_a_row_is_flat_and_rounded():
     face = Face.from_outputs(PROBABILITIES, POINT, BOX)
     row = face.row()
     assert list(row) == [
-        *("left", "top", "right", "bottom", "score", "label", *EMOTIONS, "valence", "arousal")
+        *("left", "top", "right", "bottom", "score", "label", *EMOTIONS, "valence", "arousal"),
+        *("pixels", "sharpness", "yaw", "pitch", "roll", "quality", "certainty", "uncertain"),
+        *("smoothed_label", "smoothed_confidence", "smoothed_valence", "smoothed_arousal"),
     ]
     assert [row[name] for name in EMOTIONS] == [0.1, 0.2, 0.3, 0.05, 0.05, 0.1, 0.1, 0.1]
     assert (row["left"], row["score"], row["valence"]) == (-1.3, 0.9877, 0.1235)
@@ -46,3 +49,18 @@ def test_it_is_the_prediction_that_other_programs_import():
     face = Face.from_outputs(PROBABILITIES, POINT)
     assert (face.box, face.score) == (None, None)
     assert face.confidence == float(PROBABILITIES[2])
+
+
+def test_what_is_known_of_a_faces_quality_is_said():
+    quality = Qualities(*(np.array([v]) for v in (100.0, 0.02, 3.0, np.nan, -1.0, 0.9)))
+    (face,) = faces_of(PROBABILITIES[None], POINT[None], BOX[None], quality, uncertain_below=0.9)
+    assert face.uncertain
+    assert face.quality.pixels == 100
+    answer = face.to_json()
+    assert list(answer)[-3:] == ["quality", "certainty", "uncertain"]
+    row = face.row()
+    assert (row["pixels"], row["yaw"], row["pitch"], row["uncertain"]) == (100.0, 3.0, None, 1)
+    (sure,) = faces_of(PROBABILITIES[None], POINT[None], BOX[None], quality, uncertain_below=0.0)
+    assert not sure.uncertain
+    assert sure.certainty == face.certainty
+    assert faces_of(PROBABILITIES[None], POINT[None], BOX[None])[0].certainty is None

@@ -1,10 +1,14 @@
 """Faces in every form people hand over, and the one resize."""
 
+import warnings
+
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
-from neurogaze_fast.deploy.predictor import Prediction, Predictor, prepare_face
+from neurogaze_fast.deploy import predictor as predictor_module
+from neurogaze_fast.deploy.predictor import PhotoWarning, Prediction, Predictor, prepare_face
 from neurogaze_fast.emotions import EMOTIONS, VALENCE_AROUSAL
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.faces.decode import encode_grey
@@ -121,3 +125,40 @@ def test_the_wrong_one_of_many_is_named(predictor, grey, tmp_path):
         predictor.predict([tmp_path / "text.png"])
     with pytest.raises(ConfigError, match="batch of 0"):
         Predictor(tmp_path, batch=0)
+
+
+@pytest.fixture
+def photo():
+    return np.ascontiguousarray(skimage.data.astronaut()[:400])
+
+
+def test_a_photo_is_searched_and_its_face_is_answered(predictor, photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one face: nothing to warn of
+        found = predictor.predict(photo)
+        by_name = predictor.predict(tmp_path / "photo.png")
+    assert found.box == pytest.approx((180, 58, 272, 178), abs=10)
+    assert found.quality.value > 0.5
+    assert by_name == found
+    assert found.label == predictor.predict([photo])[0].label
+    whole = prepare_face(photo, SIZE)  # what it was taken for before
+    assert not np.array_equal(predictor._prepare(photo, SIZE, 0)[0], whole)
+    assert predictor.predict(whole).box is None
+
+
+def test_a_face_that_fills_its_picture_is_taken_as_it_is(predictor, photo):
+    face = photo[55:185, 165:290]
+    np.testing.assert_array_equal(predictor._prepare(face, SIZE, 0)[0], prepare_face(face, SIZE))
+
+
+def test_what_is_made_of_other_photos_is_said(predictor, photo, monkeypatch):
+    two = np.hstack((photo, photo))
+    with pytest.warns(PhotoWarning, match=r"Image 0, 1024 x 400 pixels, shows 2 faces"):
+        assert predictor.predict(two).box is not None
+    empty = np.full((200, 300), 90, np.uint8)
+    with pytest.warns(PhotoWarning, match="taken for one face as a whole, for no face was found"):
+        assert predictor.predict([photo, empty])[1].box is None
+    monkeypatch.setattr(predictor_module, "_finder", lambda: None)
+    with pytest.warns(PhotoWarning, match="no face detector is installed"):
+        predictor.predict(photo)

@@ -41,7 +41,8 @@ class Limit:
     difference: float | None
     """Largest difference of a probability, or None."""
     agreement: float
-    """Smallest share of faces with the same label, ties left out."""
+    """Smallest share of faces with the same label, ties left out: broken where the whole 95 %
+    interval of what was measured lies below it, so that one face of a thousand decides nothing."""
     macro_f1_loss: float | None
     """Largest loss of macro-F1, or None."""
 
@@ -124,6 +125,7 @@ def compare(
         "valence_arousal_error": float(np.abs(own - affect).max()),
         "label_agreement": float(same.mean()),
         "label_agreement_without_ties": float(clear.mean()) if len(clear) else 1.0,
+        "label_agreement_interval": _interval(clear),
         "ties": int(tie.sum()),
         "torch": scores[0],
         "of_engine": scores[1],
@@ -147,9 +149,11 @@ def table(report: dict[str, Any]) -> Table:
     for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
         pair = [f"{100 * report[side][key]:.2f} %" for side in ("torch", "of_engine")]
         shown.add_row(name, *pair)
+    low, high = report["label_agreement_interval"]
     rows = {
         "same label": f"{100 * report['label_agreement']:.2f} %",
         "same label, ties left out": f"{100 * report['label_agreement_without_ties']:.2f} %",
+        "95 % interval of it": f"{100 * low:.2f} to {100 * high:.2f} %",
         "largest change of a probability": f"{report['max_probability_difference']:.2e}",
         "largest change of V/A": f"{report['max_valence_arousal_difference']:.2e}",
     }
@@ -193,6 +197,13 @@ def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"accuracy": float(scores["accuracy"]), "macro_f1": float(scores["macro_f1"])}
 
 
+def _interval(same: np.ndarray) -> list[float]:
+    """Wilson's 95 % interval of a share of faces; all of none is all."""
+    from neurogaze_fast.evaluation.intervals import wilson
+
+    return list(wilson(int(same.sum()), len(same))) if len(same) else [1.0, 1.0]
+
+
 def _times(engine: Engine, images: np.ndarray) -> dict[str, Any]:
     single, many = images[:1], np.resize(images, (_BATCH, *images.shape[1:]))
     ones = _timed(engine, single, _SINGLE_CALLS)
@@ -225,11 +236,12 @@ def _broken(report: dict[str, Any], limit: Limit) -> list[str]:
         reasons.append(
             f"a probability changed by {difference:.2e}, more than {limit.difference:.0e}"
         )
-    agreement = report["label_agreement_without_ties"]
-    if agreement < limit.agreement:
+    low, high = report["label_agreement_interval"]
+    if high < limit.agreement:
+        agreement = 100 * report["label_agreement_without_ties"]
         reasons.append(
-            f"{100 * agreement:.3f} % of the labels are the same (ties left out), fewer than "
-            f"{100 * limit.agreement:g} %"
+            f"{agreement:.3f} % of the labels are the same (ties left out; 95 % interval "
+            f"{100 * low:.2f} to {100 * high:.2f} %), fewer than {100 * limit.agreement:g} %"
         )
     loss = -report["macro_f1_change"]
     if limit.macro_f1_loss is not None and loss > limit.macro_f1_loss:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurogaze_fast.deploy.face import Face, faces_of
+from neurogaze_fast.deploy.predictor import prepare_face
 from neurogaze_fast.deploy.vision.crop import MARGIN, MAX_FACES, MIN_FACE
-from neurogaze_fast.deploy.vision.faces_in_picture import FaceFinder
+from neurogaze_fast.deploy.vision.faces_in_picture import FaceFinder, Found, Located, cut_out
+from neurogaze_fast.deploy.vision.quality import Qualities, measure
 
 if TYPE_CHECKING:
     from neurogaze_fast.deploy.engines.base import Engine
     from neurogaze_fast.deploy.vision.detect import Detector
+    from neurogaze_fast.deploy.vision.follow import Frame
 
 
 class Analyser:
@@ -27,9 +31,15 @@ class Analyser:
         margin: float = MARGIN,
         min_face: int = MIN_FACE,
         max_faces: int = MAX_FACES,
+        upright: bool = True,
+        uncertain_below: float | None = None,
     ) -> None:
+        """See :class:`FaceFinder`; `uncertain_below`: see :func:`faces_of`."""
         self.engine = engine
-        self.finder = FaceFinder(detector, margin=margin, min_face=min_face, max_faces=max_faces)
+        self.finder = FaceFinder(
+            detector, margin=margin, min_face=min_face, max_faces=max_faces, upright=upright
+        )
+        self._uncertain_below = uncertain_below
         self.left_out = {"small": 0, "many": 0}
         """Faces found so far and not used: smaller than `min_face`, beyond `max_faces`."""
 
@@ -38,11 +48,75 @@ class Analyser:
 
         All of them go to the engine together.
         """
+        return self.answers(self.find(image) for image in images)
+
+    def find(self, image: np.ndarray) -> Found:
+        """Find the faces of one image and cut them out; may run in several threads."""
+        return self.finder.find(image, self.engine.input_size)
+
+    def answers(self, found: Iterable[Found]) -> list[list[Face]]:
+        """The faces of pictures that were searched by :meth:`find`."""
+        pictures = list(found)
+        for each in pictures:
+            self._leave_out(each)
+        faces = self._run(
+            [each.faces for each in pictures],
+            [each.boxes for each in pictures],
+            [each.qualities for each in pictures],
+        )
+        return [[next(faces) for _ in each.boxes] for each in pictures]
+
+    def of_frames(self, frames: Sequence[Frame]) -> list[list[Face]]:
+        """The faces of frames that were followed, with their identities."""
         size = self.engine.input_size
-        found = [self.finder.find(image, size) for image in images]
-        batch = np.concatenate([np.zeros((0, size, size, 3), np.uint8), *(f.faces for f in found)])
-        self.left_out["small"] += sum(f.small for f in found)
-        self.left_out["many"] += sum(f.many for f in found)
-        boxes = np.concatenate([np.zeros((0, 5), np.float32), *(f.boxes for f in found)])
-        answers = iter(faces_of(*self.engine.run(batch), boxes))
-        return [[next(answers) for _ in f.boxes] for f in found]
+        crops, boxes, qualities = [], [], []
+        for frame in frames:
+            at = frame.at
+            if at is None:  # without a detector each frame is one face
+                at = whole(frame.image)
+                crops.append(prepare_face(frame.image, size)[None])
+                qualities.append(None)
+            else:
+                crops.append(cut_out(frame.image, at.squares, size))
+                qualities.append(measure(crops[-1], at.boxes, at.points))
+            boxes.append(at.boxes)
+            self._leave_out(at)
+        faces = self._run(crops, boxes, qualities)
+        answers = []
+        for frame, places in zip(frames, boxes, strict=True):
+            # Without a detector nobody is followed.
+            identities = frame.identities or [None] * len(places)
+            answers.append([replace(next(faces), identity=i) for i in identities])
+        return answers
+
+    def _leave_out(self, found: Found | Located) -> None:
+        self.left_out["small"] += found.small
+        self.left_out["many"] += found.many
+
+    def _run(
+        self,
+        crops: Sequence[np.ndarray],
+        boxes: Sequence[np.ndarray],
+        qualities: Sequence[Qualities | None],
+    ) -> Iterator[Face]:
+        size = self.engine.input_size
+        batch = np.concatenate([np.zeros((0, size, size, 3), np.uint8), *crops])
+        outputs = iter(zip(*self.engine.run(batch), strict=True))
+        for places, quality in zip(boxes, qualities, strict=True):
+            rows = [next(outputs) for _ in places]
+            probabilities = np.array([p for p, _ in rows], np.float32).reshape(-1, 8)
+            points = np.array([va for _, va in rows], np.float32).reshape(-1, 2)
+            yield from faces_of(
+                probabilities, points, places, quality, uncertain_below=self._uncertain_below
+            )
+
+
+def whole(image: np.ndarray) -> Located:
+    """A picture that is one face, cut out already."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    return Located(
+        np.array([[0, 0, width, height, np.nan]], np.float32),
+        np.full((1, 5, 2), np.nan, np.float32),
+        np.array([[width / 2, height / 2, side, 0.0]]),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,9 @@ def annotate(
     """A copy of uint8 [H, W, 3] with its faces drawn in; small pictures come out larger.
 
     Args:
-        faces: In the order they were found; numbered where there are several.
+        faces: In the order they were found; numbered where there are several, by their identity
+            where they have one. An answer over time is shown rather than one frame's; a question
+            mark follows one that is uncertain.
         whole: The picture is one face: nothing is drawn on it but beside it, to the right.
         note: A line for the upper left corner (a camera's latency).
     """
@@ -47,7 +50,9 @@ def annotate(
     larger = max(1, math.ceil(LEAST_SIDE / min(image.shape[:2])))
     # Of a sliver the longer side would become huge.
     larger = min(larger, max(1, 4 * LEAST_SIDE // max(image.shape[:2])))
-    canvas = Image.fromarray(image.repeat(larger, axis=0).repeat(larger, axis=1))
+    if larger > 1:
+        image = image.repeat(larger, axis=0).repeat(larger, axis=1)
+    canvas = Image.fromarray(image)  # which copies it
     unit = max(12.0, min(canvas.size) / 26)
     if whole:
         canvas = _beside(canvas, faces, unit)
@@ -55,19 +60,38 @@ def annotate(
         boxes = [tuple(larger * edge for edge in face.box or ()) for face in faces]
         draw = ImageDraw.Draw(canvas)
         for number, (face, box) in enumerate(zip(faces, boxes, strict=True), 1):
-            _box(draw, face, box, number if len(faces) > 1 else 0, canvas.size, unit)
+            shown = face.identity or (number if len(faces) > 1 else 0)
+            _box(draw, face, box, shown, canvas.size, unit)
         if faces:
             side = int(max(70, 0.2 * min(canvas.size)))
             canvas.paste(_plane(faces, side), _free_corner(canvas.size, side, boxes))
     if note:
-        _plate(ImageDraw.Draw(canvas), (0, 0), note, _font(0.8 * unit), _DARK)
+        _plate(ImageDraw.Draw(canvas), (0, 0), note, font(0.8 * unit), _DARK)
     return np.asarray(canvas)
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own, at about this many pixels; opened once for each size."""
+    return _opened_font(round(2 * size) / 2)
+
+
+@functools.cache
+def _opened_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
+
+
+def answer_of(face: Face) -> tuple[str, float, float, float]:
+    """(label, its probability, valence, arousal) that is shown: over time, where that is known."""
+    said = face.smoothed or face
+    return said.label, said.confidence, said.valence, said.arousal
+
+
+def label_of(face: Face) -> str:
+    """`happiness 91 %`, with a question mark where it is uncertain."""
+    label, confidence, _, _ = answer_of(face)
+    return f"{label}{'?' if face.uncertain else ''} {100 * confidence:.0f} %"
 
 
 def _ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -80,23 +104,23 @@ def _plate(
     draw: ImageDraw.ImageDraw,
     corner: tuple[float, float],
     text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    letters: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     colour: tuple[int, int, int],
 ) -> None:
     """Text on a filled rectangle whose upper left corner is `corner`."""
-    width, height = _extent(draw, text, font)
+    width, height = _extent(draw, text, letters)
     x, y = corner
     draw.rectangle((x, y, x + width, y + height), fill=colour)
-    draw.text((x + height / 5, y + height / 2), text, _ink(colour), font, anchor="lm")
+    draw.text((x + height / 5, y + height / 2), text, _ink(colour), letters, anchor="lm")
 
 
 def _extent(
-    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+    draw: ImageDraw.ImageDraw, text: str, letters: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> tuple[float, float]:
     """(width, height) of a plate: its height does not depend on the letters."""
-    low, high = draw.textbbox((0, 0), "Ag", font)[1::2]
+    low, high = draw.textbbox((0, 0), "Ag", letters)[1::2]
     height = 1.4 * (high - low)
-    return draw.textlength(text, font) + 2 * height / 5, height
+    return draw.textlength(text, letters) + 2 * height / 5, height
 
 
 def _box(
@@ -107,20 +131,20 @@ def _box(
     size: tuple[int, int],
     unit: float,
 ) -> None:
-    colour = COLOURS[face.label]
+    colour = COLOURS[answer_of(face)[0]]
     line = max(2, round(unit / 8))
     draw.rectangle(box, outline=colour, width=line)
-    text = (f"{number}  " if number else "") + f"{face.label} {100 * face.confidence:.0f} %"
+    text = (f"{number}  " if number else "") + label_of(face)
     # As wide as the face at most, within what can be read.
-    font = _font(unit)
-    width, height = _extent(draw, text, font)
+    letters = font(unit)
+    width, height = _extent(draw, text, letters)
     room = max(box[2] - box[0], 9 * unit if number == 0 else 5 * unit)
     if width > room:
-        font = _font(max(11.0, unit * room / width))
-        width, height = _extent(draw, text, font)
+        letters = font(max(11.0, unit * room / width))
+        width, height = _extent(draw, text, letters)
     left = min(max(0.0, box[0]), max(0.0, size[0] - width))
     top = box[1] - height if box[1] >= height else min(max(0.0, box[1]), size[1] - height)
-    _plate(draw, (left, top), text, font, colour)
+    _plate(draw, (left, top), text, letters, colour)
 
 
 def _free_corner(
@@ -141,11 +165,11 @@ def _free_corner(
     return min(((right, bottom), (gap, bottom), (right, gap), (gap, gap)), key=hidden)
 
 
-def _plane(faces: Sequence[Face], side: int) -> Image.Image:
-    """A square of `side` pixels: valence to the right, arousal upwards, a point for each face."""
+@functools.lru_cache(8)
+def plane_base(big: int) -> Image.Image:
+    """The empty plane, `big` pixels long; to be copied."""
     from PIL import Image, ImageDraw
 
-    big = side * _SUPERSAMPLING
     plane = Image.new("RGB", (big, big), _DARK)
     draw = ImageDraw.Draw(plane)
     middle, radius, line = big / 2, 0.36 * big, max(1, big // 110)
@@ -154,17 +178,30 @@ def _plane(faces: Sequence[Face], side: int) -> Image.Image:
     draw.ellipse(edges, outline=grey, width=line)
     draw.line((middle - radius, middle, middle + radius, middle), grey, line)
     draw.line((middle, middle - radius, middle, middle + radius), grey, line)
-    font = _font(0.11 * big)
-    draw.text((big - 0.02 * big, middle), "V", _LIGHT, font, anchor="rm")
-    draw.text((middle, 0.01 * big), "A", _LIGHT, font, anchor="mt")
+    letters = font(0.11 * big)
+    draw.text((big - 0.02 * big, middle), "V", _LIGHT, letters, anchor="rm")
+    draw.text((middle, 0.01 * big), "A", _LIGHT, letters, anchor="mt")
+    return plane
+
+
+def _plane(faces: Sequence[Face], side: int) -> Image.Image:
+    """A square of `side` pixels: valence to the right, arousal upwards, a point for each face."""
+    from PIL import ImageDraw
+
+    big = side * _SUPERSAMPLING
+    plane = plane_base(big).copy()
+    draw = ImageDraw.Draw(plane)
+    middle, radius, line = big / 2, 0.36 * big, max(1, big // 110)
     dot = 0.05 * big
     for number, face in reversed(list(enumerate(faces, 1))):
-        x, y = middle + radius * face.valence, middle - radius * face.arousal
-        colour = COLOURS[face.label]
-        draw.ellipse((x - dot, y - dot, x + dot, y + dot), colour, _LIGHT, max(1, line))
+        label, _, valence, arousal = answer_of(face)
+        x, y = middle + radius * valence, middle - radius * arousal
+        colour = COLOURS[label]
+        draw.ellipse((x - dot, y - dot, x + dot, y + dot), colour, _LIGHT, line)
         if len(faces) > 1:
-            draw.text((x, y), str(number), _ink(colour), _font(1.5 * dot), anchor="mm")
-    return plane.resize((side, side), Image.Resampling.LANCZOS)
+            shown = str(face.identity or number)
+            draw.text((x, y), shown, _ink(colour), font(1.5 * dot), anchor="mm")
+    return plane.reduce(_SUPERSAMPLING)
 
 
 def _beside(canvas: Image.Image, faces: Sequence[Face], unit: float) -> Image.Image:
@@ -177,9 +214,9 @@ def _beside(canvas: Image.Image, faces: Sequence[Face], unit: float) -> Image.Im
     draw = ImageDraw.Draw(whole)
     for face in faces[:1]:
         x, y = canvas.width + 0.6 * unit, 0.5 * unit
-        title = f"{face.label} {100 * face.confidence:.0f} %"
-        _plate(draw, (x, y), title, _font(1.1 * unit), COLOURS[face.label])
-        small, wide = _font(0.75 * unit), 5.2 * unit
+        title = label_of(face)
+        _plate(draw, (x, y), title, font(1.1 * unit), COLOURS[face.label])
+        small, wide = font(0.75 * unit), 5.2 * unit
         y += 2.3 * unit
         for name, probability in face.probabilities.items():
             draw.text((x, y + 0.45 * unit), name, _LIGHT, small, anchor="lm")

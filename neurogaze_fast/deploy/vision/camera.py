@@ -15,8 +15,9 @@ import numpy as np
 
 from neurogaze_fast.deploy.face import Face
 from neurogaze_fast.deploy.vision.analyse import Analyser
-from neurogaze_fast.deploy.vision.annotate import annotate
+from neurogaze_fast.deploy.vision.annotate import annotate, label_of
 from neurogaze_fast.deploy.vision.files import Summary
+from neurogaze_fast.deploy.vision.live import LiveFollower
 from neurogaze_fast.deploy.vision.results import ResultFiles
 from neurogaze_fast.deploy.vision.video import VideoWriter
 from neurogaze_fast.errors import ConfigError, DataError
@@ -145,18 +146,23 @@ def watch(
     record: Path | None,
     show: Callable[[np.ndarray], bool] | None,
     every: int = 1,
+    smooth_s: float = 0.3,
     report: Callable[[str], None] = lambda line: None,
     stop: threading.Event | None = None,
 ) -> None:
     """Analyse the newest frame again and again until q, `stop` or the camera's end.
 
+    Faces get identities and answers over time, as in a video.
+
     Args:
+        smooth_s: see :class:`Smoother`.
         summary: Counted up, so that it tells what was done also where the camera fails.
         record: A video to write, with frames at the times they were shown.
         report: Called with a line about each frame.
     """
     started, number = 0.0, 0
     faces: list[Face] = []
+    following = LiveFollower(smooth_s)
     stop = stop or threading.Event()
     with ExitStack() as stack:
         stack.callback(frames.close)
@@ -166,7 +172,7 @@ def watch(
             started = started or came
             if number % every == 0:
                 begun = time.perf_counter()
-                faces = analyser.faces([image])[0]
+                faces = following.follow(came - started, image, analyser.faces([image])[0])
                 now = time.perf_counter()
                 summary.seconds += now - begun
                 summary.frames += 1
@@ -174,7 +180,7 @@ def watch(
                 results.add(source, number, came - started, faces)
                 note = f"{1e3 * (now - begun):.0f} ms, {1e3 * (now - came):.0f} ms behind"
             drawn = annotate(image, faces, whole=analyser.finder.detector is None, note=note)
-            labels = ", ".join(f"{face.label} {100 * face.confidence:.0f} %" for face in faces)
+            labels = ", ".join(map(label_of, faces))
             report(f"frame {number}: {labels or 'no face'} ({note})")
             number += 1
             if writer is not None:  # each for as long as it was the newest

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from neurogaze_fast.config import require
+from neurogaze_fast.deploy.vision.certainty import UNCERTAIN_BELOW
 from neurogaze_fast.deploy.vision.crop import MARGIN, MAX_FACES, MIN_FACE
 from neurogaze_fast.errors import ConfigError
 
@@ -19,8 +20,9 @@ DEFAULT_OUT = Path("predictions")
 class PredictConfig:
     """Find faces in pictures, videos or a camera's stream, and say what they express."""
 
-    inputs: Positional[Annotated[tuple[Path, ...], arg(metavar="INPUT...")]] = ()
-    """Pictures, videos, and folders of them (with their subfolders)."""
+    inputs: Positional[Annotated[tuple[str, ...], arg(metavar="INPUT...")]] = ()
+    """Pictures, videos, folders of them (with their subfolders), patterns such as 'shots/*.jpg',
+    and addresses (http, https, rtsp)."""
     model: Path | None = None
     """Run folder, exported .onnx or model.safetensors; newest: the newest run in runs/; by default
     the model inside the package."""
@@ -30,6 +32,16 @@ class PredictConfig:
     """CPU threads of the engine and the face detector; 0 lets them choose."""
     detect: bool = True
     """Look for faces; with --no-detect every picture is taken for one face, cut out already."""
+    detector: str = "centerface"
+    """What looks for them: centerface, yunet, or the .onnx file of either."""
+    detect_size: Annotated[int | Literal["auto"], arg(metavar="auto|N")] = "auto"
+    """Pixels of the longer side at which pictures are searched; auto: their own, at most 1280. 640
+    takes a quarter of the time and loses small faces in crowds."""
+    detect_every: Annotated[int | Literal["auto"], arg(metavar="auto|N")] = "auto"
+    """Of a video, frames between two searches for faces, which are followed between them; auto:
+    five searches a second."""
+    upright: bool = True
+    """Turn tilted faces upright before they are cut out."""
     camera: int | None = None
     """Number of a camera to watch instead of files (0 is the first one); q or Ctrl-C ends it."""
     out: Path | None = None
@@ -39,6 +51,10 @@ class PredictConfig:
     """JSON file of the results; by default OUT/results.json."""
     csv: Path | None = None
     """Table of the results, a row for each face; by default OUT/results.csv."""
+    parquet: Path | None = None
+    """The table as Parquet, too (needs pyarrow)."""
+    resume: bool = False
+    """Go on where the same command was stopped; of long videos, after the last whole minute."""
     margin: float = MARGIN
     """How much longer than the face the square around it is: 0.05 makes it 1.05 times the longer
     side of the box that was found. FERPlus's faces are cut so (median 1.05, most 0.98 to 1.17)."""
@@ -48,6 +64,11 @@ class PredictConfig:
     """Of a video or camera, look at every n-th frame; those between keep its boxes."""
     max_faces: int = MAX_FACES
     """At most this many faces of one picture, the surest ones."""
+    smooth: float = 0.3
+    """Lag in seconds of a video's answers over time, which are drawn and are columns of their own;
+    0: none."""
+    uncertain_below: float = UNCERTAIN_BELOW
+    """Answers whose estimated chance of being right is below this are marked as uncertain."""
 
     def __post_init__(self) -> None:
         require(self.threads >= 0, "threads", self.threads, "0 or more")
@@ -55,6 +76,12 @@ class PredictConfig:
         require(self.min_face >= 1, "min_face", self.min_face, "1 or more")
         require(self.every >= 1, "every", self.every, "1 or more")
         require(self.max_faces >= 1, "max_faces", self.max_faces, "1 or more")
+        size, between = self.detect_size, self.detect_every
+        require(size == "auto" or size >= 32, "detect_size", size, "auto, or 32 or more")
+        require(between == "auto" or between >= 1, "detect_every", between, "auto, or 1 or more")
+        require(0 <= self.smooth <= 60, "smooth", self.smooth, "from 0 to 60")
+        least = self.uncertain_below
+        require(0 <= least <= 1, "uncertain_below", least, "from 0 to 1")
         require(self.camera is None or self.camera >= 0, "camera", self.camera, "0 or more")
         if self.camera is not None and self.inputs:
             raise ConfigError(

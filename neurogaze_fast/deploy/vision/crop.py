@@ -1,6 +1,8 @@
-"""The square that is cut out around a face."""
+"""The square that is cut out around a face, turned so that the face is upright."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -9,6 +11,7 @@ MARGIN = 0.05
 MIN_FACE = 24
 """Pixels of a face's longer side: smaller ones show no expression."""
 MAX_FACES = 32
+_DIAGONAL = math.sqrt(2)
 
 
 def square_around(box: np.ndarray, margin: float) -> tuple[int, int, int]:
@@ -32,8 +35,38 @@ def cut_square(image: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
     Black bars would be a pattern that no training face has.
     """
     height, width = image.shape[:2]
+    if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+        return image[top : top + side, left : left + side]
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)
     # A range of rows first: taking single pixels by two index arrays is far slower.
     band = image[rows[0] : rows[-1] + 1]
     return band[rows - rows[0]][:, columns]
+
+
+def cut_turned(image: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """uint8 [side, side, 3] of uint8 [H, W, 3]: a square that may be turned.
+
+    Args:
+        square: centre x, centre y, side in pixels, and by how many degrees it is turned clockwise;
+            what lies in it is turned back.
+    """
+    x, y, side, angle = map(float, square)
+    length = max(1, round(side))
+    if angle == 0:
+        return cut_square(image, round(x - length / 2), round(y - length / 2), length)
+    from PIL import Image
+
+    # A larger one first, which holds the turned one whatever the angle.
+    outer = math.ceil(_DIAGONAL * length) + 2
+    left, top = round(x - outer / 2), round(y - outer / 2)
+    patch = Image.fromarray(np.ascontiguousarray(cut_square(image, left, top, outer)))
+    # Output (u, v) lies at (a u + b v + c, d u + e v + f): turned about the square's own centre.
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    half, centre_x, centre_y = length / 2, x - left, y - top
+    matrix = (
+        *(cos, -sin, centre_x - cos * half + sin * half),
+        *(sin, cos, centre_y - sin * half - cos * half),
+    )
+    kind, how = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+    return np.asarray(patch.transform((length, length), kind, matrix, how))

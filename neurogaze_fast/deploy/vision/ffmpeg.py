@@ -70,6 +70,31 @@ def reading(path: Path) -> list[str]:
     ]
 
 
+def reading_address(address: str) -> list[str]:
+    """The begin of a command that reads an address over the network, and nothing else it names."""
+    live = address.lower().startswith("rtsp")
+    # Microseconds without an answer after which it is given up.
+    waiting = ("-rtsp_transport", "tcp", "-timeout") if live else ("-rw_timeout",)
+    return [
+        *(ffmpeg(), "-hide_banner", "-nostdin", "-nostats", "-max_pixels", str(MAX_PIXELS)),
+        *("-protocol_whitelist", "http,https,tcp,tls,crypto,rtsp,rtsps,rtp,udp"),
+        *("-format_whitelist", f"{_FORMATS},rtsp", *waiting, "10000000", "-i", address),
+    ]
+
+
+def header_rate(text: str) -> float:
+    """Frames a second by what ffmpeg says of a stream's header; :data:`USUAL_FPS` without it."""
+    video = re.search(r"Stream #0:\d+.*?: Video: .*", text)
+    said = video and re.search(r"([\d.]+)(k?) fps", video[0])
+    rate = float(said[1]) * (1000 if said[2] else 1) if said else USUAL_FPS
+    return min(rate, MAX_FPS) if rate > 0 else USUAL_FPS
+
+
+def without_passwords(text: str) -> str:
+    """A message of ffmpeg's without what stands before an address's host."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
 def start(
     command: Sequence[str],
     *,

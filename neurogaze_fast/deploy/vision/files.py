@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,29 @@ import numpy as np
 
 from neurogaze_fast.console import counted
 from neurogaze_fast.deploy.face import Face
+from neurogaze_fast.deploy.vision.ahead import ahead
 from neurogaze_fast.deploy.vision.analyse import Analyser
 from neurogaze_fast.deploy.vision.annotate import annotate, save_picture
+from neurogaze_fast.deploy.vision.copies import PiecedCopy
+from neurogaze_fast.deploy.vision.film import NO_PIECES, FilmOptions, Shown, watch_film
 from neurogaze_fast.deploy.vision.inputs import Input, Skipped, read_picture
-from neurogaze_fast.deploy.vision.results import ResultFiles, part_of
-from neurogaze_fast.deploy.vision.video import CopyError, VideoReader, VideoWriter
-from neurogaze_fast.errors import ConfigError, Interrupted
+from neurogaze_fast.deploy.vision.overwriting import timeline_name
+from neurogaze_fast.deploy.vision.persons import Persons
+from neurogaze_fast.deploy.vision.results import ResultFiles
+from neurogaze_fast.deploy.vision.resume import Journal
+from neurogaze_fast.deploy.vision.timeline import draw_timeline
+from neurogaze_fast.deploy.vision.video import CopyError, StreamReader, VideoReader
+from neurogaze_fast.errors import Interrupted
 from neurogaze_fast.pictures import CorruptImage
 
 CHUNK_IMAGES = 32
 CHUNK_PIXELS = 32_000_000
 """Pictures and frames are analysed together, so that the engine gets a batch of their faces; memory
 holds no more than these."""
+PIECE_S = 60.0
+"""Long videos can be gone on with after each such piece."""
+SHOWN = 8
+"""Pictures whose faces are told on the terminal."""
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's name, how much of it is done, and how much there is (None: unknown)."""
 
@@ -47,7 +58,9 @@ class Summary:
     skipped: list[Skipped] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
-    """Spent on finding faces and predicting, without reading and writing."""
+    """Spent on pictures and frames, reading and writing included, which run beside the rest."""
+    persons: dict[str, Any] = field(default_factory=dict)
+    """Of each video, by its name: what each person in it expressed."""
 
     def count(self, faces: Sequence[Face]) -> None:
         """Add the faces of one picture or frame."""
@@ -63,7 +76,24 @@ class Summary:
             "left_out": dict(analyser.left_out), "labels": dict(self.labels.most_common()),
             "seconds": round(self.seconds, 3),
             "skipped": [{"source": str(s.path), "reason": s.reason} for s in self.skipped],
+            "videos_persons": self.persons,
         }  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """Everything, to go on with later."""
+        kept = {name: getattr(self, name) for name in _COUNTED}
+        skipped = [[str(s.path), s.reason] for s in self.skipped]
+        return {**kept, "skipped": skipped, "labels": dict(self.labels)}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on with what :meth:`state` gave."""
+        for name in _COUNTED:
+            setattr(self, name, saved[name])
+        self.skipped = [Skipped(Path(path), reason) for path, reason in saved["skipped"]]
+        self.labels = Counter(saved["labels"])
+
+
+_COUNTED = ("pictures", "videos", "frames", "faces", "without_face", "seconds", "persons")
 
 
 class FilePredictor:
@@ -76,14 +106,24 @@ class FilePredictor:
         out: Path,
         summary: Summary,
         *,
-        every: int = 1,
+        options: FilmOptions | None = None,
         stop: threading.Event | None = None,
+        journal: Journal | None = None,
+        state: dict[str, Any] | None = None,
     ) -> None:
-        """`summary` is counted up; `stop` is looked at between pictures and frames, and ends it."""
-        self._analyser, self._results, self._out, self._every = analyser, results, out, every
+        """`summary` is counted up; `stop` is looked at between pictures and frames, and ends it;
+        `journal` is told what is done, and `state` is what it had, to go on with."""
+        self._analyser, self._results, self._out = analyser, results, out
+        self._options = options or FilmOptions()
         self._whole = analyser.finder.detector is None
         self._stop = stop or threading.Event()
+        self._journal, self._state = journal, state or {}
         self.summary = summary
+        self.shown: list[tuple[str, list[Face]]] = []
+        """The first :data:`SHOWN` pictures with their faces, for the terminal."""
+        if state:
+            summary.restore(state["summary"])
+            analyser.left_out.update(state["left_out"])
 
     def run(self, inputs: Sequence[Input], progress: Progress) -> None:
         """Work through all files; what cannot be read is noted and left out.
@@ -91,53 +131,82 @@ class FilePredictor:
         Raises:
             Interrupted: `stop` was set; everything up to there is written.
         """
-        done = 0
-        for video, some in groupby(inputs, key=lambda item: item.video):
+        done = self._state.get("done", 0)
+        for video, some in groupby(inputs[done:], key=lambda item: item.video):
             if video:
                 for item in some:
                     self._go_on()
                     progress("files", done, len(inputs))
-                    self._video(item, progress)
+                    self._video(item, progress, done)
                     done += 1
+                    self._save(done)
             else:
                 pictures = list(some)
-                for chunk in in_chunks(self._read(pictures)):
+                for first, chunk in self._looked_at(pictures):
                     self._go_on()
-                    progress("files", done + chunk[0][0], len(inputs))
-                    self._pictures([(pictures[i], image) for i, image in chunk])
+                    progress("files", done + first, len(inputs))
+                    self._pictures(chunk)
+                    self._save(done + first + 1)
                 done += len(pictures)
         progress("files", len(inputs), len(inputs))
+        if self._journal is not None:
+            self._journal.finish()
+
+    def _save(self, done: int, **video: Any) -> None:
+        if self._journal is not None:
+            self._journal.save({
+                "done": done, "position": self._results.position(), "video": video,
+                "summary": self.summary.state(), "left_out": dict(self._analyser.left_out),
+            })  # fmt: skip
 
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise Interrupted(
                 f"Stopped after {counted(self.summary.pictures, 'picture')} and "
                 f"{counted(self.summary.frames, 'frame')}. "
-                f"Their copies are in {self._out}, and their results are written."
+                f"Their copies are in {self._out}, and their results are written. The same command "
+                "with --resume goes on."
             )
 
     def _read(self, pictures: Sequence[Input]) -> Iterator[tuple[int, np.ndarray]]:
         """(number, pixels) of each picture that can be read; the others are noted."""
         for number, item in enumerate(pictures):
             try:
-                yield number, read_picture(item.path)
+                yield number, read_picture(item.address or item.path)
             except CorruptImage as reason:
                 self.summary.skipped.append(Skipped(item.path, str(reason)))
 
-    def _analyse(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
-        started = time.perf_counter()
-        faces = self._analyser.faces(images)
-        self.summary.seconds += time.perf_counter() - started
-        return faces
+    def _looked_at(self, pictures: Sequence[Input]) -> Iterator[tuple[int, list[Looked]]]:
+        """(number of the last, pictures with their faces) by chunks; searched two at a time while
+        the next are read."""
+        chunks = ahead(in_chunks(self._read(pictures)), 1)
+        with contextlib.closing(chunks), ThreadPoolExecutor(2) as pool:
+            for chunk in chunks:
+                begun = time.perf_counter()
+                found = pool.map(self._analyser.find, [image for _, image in chunk])
+                faces = self._analyser.answers(found)
+                self.summary.seconds += time.perf_counter() - begun
+                looked = [
+                    Looked(pictures[number], image, answer)
+                    for (number, image), answer in zip(chunk, faces, strict=True)
+                ]
+                yield chunk[-1][0], looked
 
-    def _pictures(self, chunk: Sequence[tuple[Input, np.ndarray]]) -> None:
-        found = self._analyse([image for _, image in chunk])
-        for (item, image), faces in zip(chunk, found, strict=True):
+    def _pictures(self, chunk: Sequence[Looked]) -> None:
+        def copy(look: Looked) -> None:
+            drawn = annotate(look.image, look.faces, whole=self._whole)
+            save_picture(self._out / look.item.name, drawn)
+
+        with ThreadPoolExecutor(2) as pool:
+            copies = [pool.submit(copy, look) for look in chunk]
+        for look, copied in zip(chunk, copies, strict=True):
             self.summary.pictures += 1
-            self.summary.count(faces)
-            self._results.add(str(item.path), 0, 0.0, faces)
-            with self._copying(item):
-                save_picture(self._out / item.name, annotate(image, faces, whole=self._whole))
+            self.summary.count(look.faces)
+            self._results.add(look.item.source, 0, 0.0, look.faces)
+            if len(self.shown) < SHOWN:
+                self.shown.append((look.item.source, look.faces))
+            with self._copying(look.item):
+                copied.result()
 
     @contextlib.contextmanager
     def _copying(self, item: Input) -> Iterator[None]:
@@ -147,35 +216,76 @@ class FilePredictor:
         except CopyError as reason:
             self.summary.skipped.append(Skipped(item.path, str(reason)))
 
-    def _video(self, item: Input, progress: Progress) -> None:
+    def _video(self, item: Input, progress: Progress, done: int) -> None:
         try:
-            reader = VideoReader(item.path)
+            reader = StreamReader(item.address) if item.address else VideoReader(item.path)
         except CorruptImage as reason:
             self.summary.skipped.append(Skipped(item.path, str(reason)))
             return
-        self.summary.videos += 1
+        begun = self._state.pop("video", None) or None
+        if begun is None:
+            self.summary.videos += 1
+        piece = self._options.every * max(1, round(PIECE_S * reader.fps / self._options.every))
+        long = self._journal is not None and (reader.expected or 0) > 2 * piece
+        start = begun["frame"] if begun else 0
+        persons = Persons.from_json(begun["persons"]) if begun else Persons()
+        copies = PiecedCopy(self._out, item.name, reader.fps, start // piece if long else 0, long)
         stage = f"frames of {item.path.name}"
-        faces: list[Face] = []
+        clock = time.perf_counter()
         with (
             self._copying(item),
-            VideoWriter(self._out / item.name, reader.fps) as writer,
+            contextlib.ExitStack() as at_the_end,
+            copies,
             contextlib.closing(iter(reader)) as frames,  # ends ffmpeg, whatever happens here
         ):
-            for chunk in in_chunks(enumerate(frames)):
-                self._go_on()
-                looked = [(number, image) for number, image in chunk if number % self._every == 0]
-                found = self._analyse([image for _, image in looked])
-                answers = dict(zip((number for number, _ in looked), found, strict=True))
-                for number, image in chunk:
-                    if number in answers:
-                        faces = answers[number]
-                        self.summary.frames += 1
-                        self.summary.count(faces)
-                        self._results.add(str(item.path), number, number / reader.fps, faces)
-                    writer.write(annotate(image, faces, whole=self._whole))
-                progress(stage, chunk[-1][0] + 1, reader.expected)
+            at_the_end.callback(self._tell_persons, item, persons)
+            film = watch_film(
+                islice(enumerate(frames), start, None), reader.fps, self._analyser, self._options,
+                pixels=reader.width * reader.height, piece=piece if long else NO_PIECES,
+                state=begun["state"] if begun else None,
+            )  # fmt: skip
+            with contextlib.closing(film):
+                for group in film:
+                    self._go_on()
+                    for shown in group:
+                        if long and shown.before is not None and shown.number > start:
+                            copies.next_piece()
+                            self._save(
+                                done, frame=shown.number, state=shown.before,
+                                persons=persons.to_json(),
+                            )  # fmt: skip
+                        self._frame(item, shown, shown.number / reader.fps, persons)
+                        copies.write(shown.drawn)
+                    progress(stage, group[-1].number + 1, reader.expected)
+                    self.summary.seconds += time.perf_counter() - clock
+                    clock = time.perf_counter()
         if reader.trouble:
             self.summary.skipped.append(Skipped(item.path, reader.trouble))
+
+    def _frame(self, item: Input, shown: Shown, time_s: float, persons: Persons) -> None:
+        if shown.looked:
+            self.summary.frames += 1
+            self.summary.count(shown.faces)
+            self._results.add(item.source, shown.number, time_s, shown.faces)
+            persons.add(time_s, shown.faces)
+
+    def _tell_persons(self, item: Input, persons: Persons) -> None:
+        """What a video's persons expressed, and its timeline; of the part that was looked at."""
+        if not persons.all:
+            return
+        self.summary.persons[item.source] = persons.summary()
+        with self._copying(item):
+            timeline = draw_timeline(persons, item.path.name)
+            save_picture(self._out / timeline_name(item.name), timeline)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A picture and its faces."""
+
+    item: Input
+    image: np.ndarray
+    faces: list[Face]
 
 
 def in_chunks(images: Iterable[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
@@ -192,42 +302,3 @@ def in_chunks(images: Iterable[tuple[int, np.ndarray]]) -> Iterator[list[tuple[i
         pixels += size
     if chunk:
         yield chunk
-
-
-def refuse_overwriting(
-    inputs: Sequence[Input], out: Path | None, tables: Sequence[Path], model: Path | None
-) -> None:
-    """Refuse to write over a file that is to be read, or one file twice.
-
-    Args:
-        tables: The results files.
-
-    Raises:
-        ConfigError: a file to write has the path of an input, of the model, or of another one.
-    """
-    real = os.path.realpath  # unlike Path's, no error for links in a circle
-    sources = {real(path) for path in (*(i.path for i in inputs), *([model] if model else ()))}
-    written = set()
-    for item, folder in ((item, out) for item in inputs if out is not None):
-        copy = folder / item.name
-        if real(copy) in sources:
-            raise ConfigError(
-                f"The annotated copy of {item.path} would replace {copy}, which is one of the "
-                "files to read. Give another --out."
-            )
-        written.add(real(copy))
-    for table in tables:
-        for path in (table, part_of(table)):
-            target, what = real(path), ""
-            if os.path.isdir(target):
-                what = "a folder"
-            elif target in sources:
-                what = "one of the files to read"
-            elif target in written:
-                what = "written by this run already"
-            if what:
-                raise ConfigError(
-                    f"The results cannot be written to {table}: {path} is {what}. Give --csv and "
-                    "--json other names."
-                )
-            written.add(target)

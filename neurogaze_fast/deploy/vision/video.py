@@ -13,12 +13,24 @@ from types import TracebackType
 
 import numpy as np
 
-from neurogaze_fast.deploy.vision.ffmpeg import ffmpeg, probe, reading, start, url
+from neurogaze_fast.deploy.vision.ffmpeg import (
+    ffmpeg,
+    header_rate,
+    probe,
+    reading,
+    reading_address,
+    start,
+    url,
+    without_passwords,
+)
 from neurogaze_fast.errors import NeurogazeError
 from neurogaze_fast.pictures import MAX_PIXELS, CorruptImage
 
 # Pixels that are not square are made so, by the width; a ratio that no video has is damage.
 _SQUARE = f"scale=w='if(between(sar,0.2,5)*lte(iw*sar*ih,{MAX_PIXELS}),max(2,iw*sar),iw)':h=ih"
+
+_QUOTE = "'\\''"
+"""A quote inside a quoted name of ffmpeg's lists."""
 
 
 class CopyError(NeurogazeError):
@@ -81,6 +93,74 @@ class VideoReader:
             self.trouble = f"it breaks off after {read} frames"
 
 
+class StreamReader:
+    """The frames of an address, as they come: a camera's stream, or a video on a server.
+
+    It is opened once and read once; its frame rate is what its header says.
+    """
+
+    expected: int | None = None
+    """Nobody knows."""
+
+    def __init__(self, address: str) -> None:
+        """Open it, and wait for its first frame.
+
+        Raises:
+            CorruptImage: it cannot be opened, or there is no video in it.
+            ConfigError: imageio-ffmpeg is not installed.
+        """
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (until the reader is done)
+        command = [*reading_address(address), "-map", "0:V:0", "-vf", _SQUARE]
+        command += ["-f", "image2pipe", "-c:v", "ppm", "-"]
+        self._process = start(command, stdout=subprocess.PIPE, stderr=self._said.fileno())
+        first = self._read()
+        text = self._text()
+        if first is None:
+            self.close()
+            lines = [line for line in text.splitlines() if "rror" in line or "refused" in line]
+            why = without_passwords(lines[-1]) if lines else "no video that ffmpeg can read"
+            raise CorruptImage(f"it cannot be opened ({why.strip()})")
+        self._first = first
+        self.height, self.width = first.shape[:2]
+        self.fps = header_rate(text)
+        self.trouble = ""
+
+    def _text(self) -> str:
+        self._said.seek(0)
+        return self._said.read(100_000).decode("utf-8", "replace")
+
+    def _read(self) -> np.ndarray | None:
+        """One frame of the pipe, with its own size."""
+        pipe = self._process.stdout
+        if pipe is None or pipe.readline() != b"P6\n":
+            return None
+        width, height = map(int, pipe.readline().split())
+        pipe.readline()
+        data = pipe.read(width * height * 3)
+        if len(data) < width * height * 3:
+            return None
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+    def __iter__(self) -> Generator[np.ndarray, None, None]:
+        """uint8 [H, W, 3] RGB, frame by frame, until it ends."""
+        try:
+            frame: np.ndarray | None = self._first
+            while frame is not None and frame.shape == self._first.shape:
+                yield frame
+                frame = self._read()
+            if frame is not None:
+                self.trouble = "its frames became of another size, which ended it"
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Leave it."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
 class VideoWriter:
     """An H.264 video of RGB frames, without sound; complete or not there at all."""
 
@@ -115,7 +195,7 @@ class VideoWriter:
         command = [
             *(ffmpeg(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
             *("-s", f"{width}x{height}", "-r", repr(self._fps), "-i", "pipe:0"),
-            *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "15"),
+            *("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-crf", "15"),
             # Players want even sides; 'faststart' lets a page play it while it loads.
             *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart", url(self._part)),
         ]
@@ -160,3 +240,28 @@ class VideoWriter:
             self._said.seek(0)
             why = self._said.read(10_000).decode("utf-8", "replace").partition("\n")[0] or why
         return CopyError(f"its annotated copy cannot be written ({why})")
+
+
+def join_pieces(pieces: list[Path], path: Path) -> None:
+    """One video of several that :class:`VideoWriter` wrote, without encoding anything again.
+
+    Raises:
+        CopyError: ffmpeg cannot write it.
+    """
+    part = path.with_name(f".part-{os.getpid()}{path.suffix}")
+    listed = "".join(f"file '{str(p.resolve()).replace(chr(39), _QUOTE)}'\n" for p in pieces)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        file.write(listed)
+        file.flush()
+        command = [*(ffmpeg(), "-y", "-v", "error", "-f", "concat", "-safe", "0"), "-i", file.name]
+        command += ["-c", "copy", "-movflags", "+faststart", url(part)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    try:
+        if done.returncode:
+            why = done.stderr.partition("\n")[0]
+            raise CopyError(f"its annotated copy cannot be put together ({why})")
+        os.replace(part, path)
+    except OSError as cause:
+        raise CopyError(f"its annotated copy cannot be written ({cause.strerror})") from cause
+    finally:
+        part.unlink(missing_ok=True)

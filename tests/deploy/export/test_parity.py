@@ -1,6 +1,7 @@
 """The report: what it measures, and that its limits bite."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from neurogaze_fast.deploy.export.parity import (
     LIMITS,
     ParityFaces,
     _broken,
+    _interval,
     compare,
     table,
     take_faces,
@@ -103,6 +105,7 @@ def test_int8_may_lose_one_point_of_macro_f1():
     report = {
         "max_probability_difference": 0.2,
         "label_agreement_without_ties": 0.98,
+        "label_agreement_interval": [0.97, 0.987],
         "macro_f1_change": -0.009,
         "valence_arousal_error": 1e-7,
     }
@@ -110,7 +113,27 @@ def test_int8_may_lose_one_point_of_macro_f1():
     reasons = _broken({**report, "macro_f1_change": -0.02}, LIMITS["int8"])
     assert reasons == ["macro-F1 lost 2.00 points, more than 1"]
     assert len(_broken(report, LIMITS["bf16"])) == 1
-    assert _broken({**report, "label_agreement_without_ties": 0.996}, LIMITS["fp16"]) == []
+    assert _broken({**report, "label_agreement_interval": [0.99, 0.999]}, LIMITS["fp16"]) == []
+
+
+def test_one_face_of_a_thousand_does_not_decide_about_a_precision():
+    report = {
+        "max_probability_difference": 0.2, "macro_f1_change": 0.0, "valence_arousal_error": 1e-7,
+    }  # fmt: skip
+
+    def reasons(same, n, precision):
+        agreement = {
+            "label_agreement_without_ties": same / n,
+            "label_agreement_interval": _interval(np.arange(n) < same),
+        }
+        return _broken(report | agreement, LIMITS[precision])
+
+    assert reasons(988, 994, "bf16") == []  # 99.4 %: one face fewer than 99.5 % asks for
+    (why,) = reasons(980, 994, "bf16")
+    assert re.search(r"98\.592 % .* 95 % interval 97\.6\d to 99\.1\d %.* fewer than 99\.5 %", why)
+    # fp32 may change nothing: a single label is too many however many faces there were.
+    assert len(reasons(993, 994, "fp32")) == 2
+    assert _interval(np.zeros(0, bool)) == [1.0, 1.0]
 
 
 def test_ties_do_not_count_against_an_engine(fitted_run, engine, faces, monkeypatch):

@@ -32,7 +32,7 @@ def overlap(one, other):
 
 def test_the_astronaut_has_one_face_and_it_is_there(detector, photo):
     boxes = detector.detect(photo)
-    assert boxes.shape == (1, 5)
+    assert boxes.shape == (1, 15)
     assert boxes.dtype == np.float32
     assert overlap(boxes[0], np.array([53, 34, 142, 154], np.float32)) > 0.8
     assert boxes[0, 4] > 0.8
@@ -45,7 +45,7 @@ def test_sides_that_are_no_multiple_of_32_move_nothing(detector, photo):
 
 def test_a_picture_without_a_face(detector):
     noise = np.random.default_rng(0).integers(90, 130, (96, 64, 3), np.uint8)
-    assert detector.detect(noise).shape == (0, 5)
+    assert detector.detect(noise).shape == (0, 15)
 
 
 def test_large_pictures_are_searched_smaller_and_boxes_come_back_at_full_size(detector, photo):
