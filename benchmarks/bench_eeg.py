@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.bench_topomap import DREAMER, mne_call
 from benchmarks.measure import hardware, seconds
-from neurogaze_fast.eeg.spectrum import BANDS, features, welch_power
 from neurogaze_fast.eeg.dreamer import read_dreamer
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.preprocess import clean
+from neurogaze_fast.eeg.spectrum import BANDS, features, welch_power
 from neurogaze_fast.eeg.synthetic import write_demo_dreamer
 from neurogaze_fast.eeg.windows import cut
 from neurogaze_fast.ops import topomap

@@ -257,7 +257,8 @@ class Service:
                 found = await self._cutting.faces_of_photo(due, picture) if detect else None
                 faces = found.faces if found else await self._cutting.one_face(due, picture)
                 probabilities, points = await self.batcher.submit(faces, due.left)
-        answers = faces_of(probabilities, points, None if found is None else found.boxes)
+        where = () if found is None else (found.boxes, found.qualities)
+        answers = faces_of(probabilities, points, *where)
         latency = {"latency_ms": round(1000 * (time.perf_counter() - began), 3)}
         common = {**latency, "synthetic": self.engine.synthetic}
         if found is None:

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 
@@ -123,6 +123,7 @@ def test_where_there_is_no_room_the_largest_body_that_arrives_goes():
     with (
         serving(max_wait_ms=0, max_body=0.1, limits=limits) as server,
         connected(server, 4, DAWDLING + bytes(99_000)) as links,
+        until(lambda: server.service._bodies._room == 4_000),  # all of it came
         connected(server, 1, DAWDLING + bytes(90_000)) as small,
     ):
         told, _, _ = select.select(links, [], [], 20)
@@ -311,10 +312,12 @@ class Gated(FakeEngine):
 
 
 def until(held):
+    """Wait for it; also to be written between connections that a test opens."""
     end = time.monotonic() + 10
     while not held():
         assert time.monotonic() < end
         time.sleep(0.005)
+    return nullcontext()
 
 
 @contextmanager
