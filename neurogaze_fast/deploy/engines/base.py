@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,22 @@ else needs to."""
 
 class EngineError(NeurogazeError):
     """An engine cannot be opened here, or its answer cannot be used."""
+
+
+@contextmanager
+def readable(failure: str, advice: str) -> Iterator[None]:
+    """Make whatever a library raises one EngineError: "`failure` (its words). `advice`".
+
+    Libraries raise classes of their own, and Python's (AttributeError, TypeError) where their
+    interface is not the one this was written for. Our own errors pass as they are.
+    """
+    try:
+        yield
+    except NeurogazeError:
+        raise
+    except Exception as cause:
+        words = " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
+        raise EngineError(f"{failure} ({words}). {advice}") from cause
 
 
 def missing(package: str, extra: str) -> ConfigError:
@@ -127,7 +145,7 @@ def import_library(package: str, extra: str) -> Any:
     """
     try:
         return importlib.import_module(package)
-    except (ImportError, OSError, RuntimeError) as cause:  # or a library it needs is missing
+    except Exception as cause:  # or a library it needs is missing, or of another version
         if isinstance(cause, ModuleNotFoundError) and cause.name == package:
             raise missing(package, extra) from cause
         text = " ".join(str(cause).split())

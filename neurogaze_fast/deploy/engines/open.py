@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neurogaze_fast.artifacts import read_manifest
-from neurogaze_fast.deploy.engines.base import Engine, EngineError
+from neurogaze_fast.deploy.engines.base import Engine, EngineError, readable
 from neurogaze_fast.deploy.engines.onnx_safety import (
     PRECISIONS,
     OpenedGraph,
@@ -92,11 +92,11 @@ def open_engine(
         raise ConfigError(f"The number of threads is {threads}; it must be 0 or more.")
     source = find_source(Path(path))
     if engine != "auto":
-        return _OPEN[engine](source, precision, threads)
+        return _open(engine, source, precision, threads)
     passed: list[str] = []
     for name in _order():
         try:
-            opened = _OPEN[name](source, precision, threads)
+            opened = _open(name, source, precision, threads)
         except (EngineError, ConfigError) as cause:
             if strict:
                 raise
@@ -105,6 +105,11 @@ def open_engine(
         opened.passed_over[:0] = passed
         return opened
     raise EngineError(f"No engine can run {path}. " + " ".join(passed))
+
+
+def _open(engine: str, source: Source, precision: str | None, threads: int) -> Engine:
+    with readable(f"{engine} cannot run {source.path}", "Use another --engine."):
+        return _OPEN[engine](source, precision, threads)
 
 
 def find_source(path: Path) -> Source:

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 
 from neurogaze_fast.artifacts import canonical_json, sha256_bytes, verified_open, write_artifact
-from neurogaze_fast.deploy.engines.base import INPUT, MAX_BATCH, EngineError, missing
+from neurogaze_fast.deploy.engines.base import (
+    INPUT,
+    MAX_BATCH,
+    EngineError,
+    missing,
+    readable,
+)
 from neurogaze_fast.deploy.engines.onnx_safety import OpenedGraph
 from neurogaze_fast.errors import ArtifactError
 
@@ -67,11 +73,13 @@ def library(name: str) -> Library:
             if cause.name not in _MODULES[name]:
                 raise EngineError(f"{module} cannot be imported: {cause}. Reinstall it.") from cause
             continue
-        except (ImportError, OSError, RuntimeError) as cause:  # a library it needs is missing
+        except Exception as cause:  # a library it needs is missing, or of another version
             text = " ".join(str(cause).split())
             raise EngineError(f"{module} cannot be imported: {text}. Reinstall it.") from cause
         oldest = _OLDEST[name]
-        if tuple(map(int, found.version.split(".")[:2])) < oldest:
+        with readable(f"{module} does not say which version it is", "Reinstall it."):
+            version = tuple(map(int, found.version.split(".")[:2]))
+        if version < oldest:
             raise EngineError(
                 f"{name} {found.version} is too old: {'.'.join(map(str, oldest))} or later is "
                 f"needed. Upgrade it with `pip install --upgrade 'neurogaze_fast[{name}]'`."
@@ -149,13 +157,19 @@ def build(trt: Library, graph: OpenedGraph, folder: Path | None = None) -> bytes
     Raises:
         EngineError: no GPU where one is needed, or the library's own reason.
     """
-    gpu = torch.cuda.is_available()
-    if not gpu and not trt.rtx:
+    if not torch.cuda.is_available() and not trt.rtx:
         raise EngineError(
             "TensorRT builds engines on the GPU they run on, and torch finds no usable GPU here. "
             "Export the graph (--engine onnx) and build on the serving machine, or use --engine "
             "tensorrt-rtx, whose builder needs none."
         )
+    with readable(
+        f"{trt.name} {trt.version} cannot build {graph.path}", "Use another release or --engine."
+    ):
+        return _build(trt, graph, folder)
+
+
+def _build(trt: Library, graph: OpenedGraph, folder: Path | None) -> bytes:
     module = trt.module
     logger = _logger(module)
     builder = module.Builder(logger)

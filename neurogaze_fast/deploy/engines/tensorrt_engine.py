@@ -1,7 +1,8 @@
-"""TensorRT and TensorRT-RTX: one captured CUDA graph per batch size, fed from pinned memory."""
+"""TensorRT and TensorRT-RTX: one CUDA graph for each batch size, fed from pinned memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from neurogaze_fast.deploy.engines.base import (
     Engine,
     EngineError,
     Outputs,
+    readable,
 )
 from neurogaze_fast.deploy.engines.onnx_safety import OpenedGraph
 from neurogaze_fast.deploy.engines.tensorrt_build import (
@@ -33,13 +35,14 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, MAX_BATCH)
 
 
 class _Lane(NamedTuple):
-    """Everything one batch size needs; the captured graph reads and writes exactly these."""
+    """Everything one batch size needs; what runs it reads and writes exactly these."""
 
     staged: Tensor
     """uint8 [B, S, S, 3], pinned."""
     answers: dict[str, Tensor]
     """float32 [B, 8] and [B, 2], pinned."""
-    graph: torch.cuda.CUDAGraph
+    run: Callable[[], None]
+    """Put the batch's work on the engine's stream: replay its graph, or call after call."""
     held: tuple[Any, ...]
     """The execution context and device buffers, which must outlive the graph."""
 
@@ -49,10 +52,11 @@ class TensorRTEngine(Engine):
 
     def __init__(self, trt: Library, graph: OpenedGraph) -> None:
         """Build, or load what was built before, and capture a graph for every batch size: a request
-        that came first with its size would else wait for it.
+        that came first with its size would else wait for it. A size that cannot be captured is
+        computed call after call, and that is said in `passed_over`.
 
         Raises:
-            EngineError: no usable GPU, or it cannot be built, loaded or captured.
+            EngineError: no usable GPU, or it cannot be built, loaded or run.
         """
         super().__init__(graph.input_size, graph.metadata["synthetic"])
         self.name = trt.name
@@ -61,17 +65,24 @@ class TensorRTEngine(Engine):
                 f"{trt.name} {trt.version} runs on NVIDIA GPUs, and torch finds no usable one here "
                 "(`python -m neurogaze_fast.doctor` says why). Use --engine openvino."
             )
-        self._trt, self._log = trt, _logger(trt.module)
-        try:
+        self._trt = trt
+        self._eager: dict[int, str] = {}
+        """Batch size -> why it could not be captured."""
+        with readable(  # CUDA's errors, out of memory most of all, and changes of the interface
+            f"{trt.name} {trt.version} cannot run {graph.path} on this GPU",
+            "Free its memory, use another release, or use --engine openvino.",
+        ):
+            self._log = _logger(trt.module)
             self._start(graph)
-        except RuntimeError as cause:  # CUDA's own: out of memory, most of all
-            raise EngineError(
-                f"{trt.name} {trt.version} cannot run {graph.path} on this GPU "
-                f"({' '.join(str(cause).split())[:300]}). Free its memory, or use --engine "
-                "openvino."
-            ) from cause
+        captured = "CUDA graphs" if len(self._eager) < len(BATCHES) else "no CUDA graphs"
         gpu = torch.cuda.get_device_name(self._device)
-        self.detail = f"{trt.name} {trt.version}, {gpu}, {graph.precision}, CUDA graphs"
+        self.detail = f"{trt.name} {trt.version}, {gpu}, {graph.precision}, {captured}"
+        if self._eager:
+            sizes = ", ".join(map(str, self._eager))
+            self.passed_over.append(
+                f"{trt.name} without CUDA graphs for batches of {sizes}, which take longer: "
+                f"{next(iter(self._eager.values()))}"
+            )
 
     def _start(self, graph: OpenedGraph) -> None:
         trt = self._trt
@@ -87,12 +98,14 @@ class TensorRTEngine(Engine):
             )
         self._device = torch.device("cuda", torch.cuda.current_device())
         self._stream = torch.cuda.Stream(self._device)
-        # One for all: batches follow one another on one stream. 0 bytes would have no address.
-        size = max(self._engine.device_memory_size_v2, 1)
-        self._memory = torch.empty(size, dtype=torch.uint8, device=self._device)
-        self._lanes = {batch: self._capture(batch) for batch in BATCHES}
+        # One for all: batches follow one another on one stream, so it must do for the profile that
+        # needs most. 0 bytes would have no address.
+        of_profile = self._engine.get_device_memory_size_for_profile_v2
+        needed = max(self._engine.device_memory_size_v2, *map(of_profile, range(len(PROFILES))))
+        self._memory = torch.empty(max(needed, 1), dtype=torch.uint8, device=self._device)
+        self._lanes = {batch: self._lane(batch) for batch in BATCHES}
 
-    def _capture(self, batch: int) -> _Lane:
+    def _lane(self, batch: int) -> _Lane:
         side = self.input_size
         widths = dict(zip(OUTPUTS, (len(EMOTIONS), 2), strict=True))
         staged = torch.zeros(batch, side, side, 3, dtype=torch.uint8).pin_memory()
@@ -122,28 +135,42 @@ class TensorRTEngine(Engine):
             for name, tensor in found.items():
                 answers[name].copy_(tensor, non_blocking=True)
 
+        def settled() -> None:
+            with torch.cuda.stream(self._stream):
+                for _ in range(2):  # in the first run RTX compiles
+                    step()
+            self._stream.synchronize()
+
         self._stream.wait_stream(torch.cuda.current_stream(self._device))  # the zeros above
-        with torch.cuda.stream(self._stream):
-            for _ in range(2):  # in the first run RTX compiles
+        settled()
+        run = self._captured(batch, context, step)
+        if run is None:
+            settled()  # where the failure left more than this capture broken, it is said now
+        return _Lane(staged, answers, run or step, (context, pixels, found))
+
+    def _captured(
+        self, batch: int, context: Any, step: Callable[[], None]
+    ) -> Callable[[], None] | None:
+        """A replay of `step` as a CUDA graph; None where it cannot be captured (see `_eager`)."""
+        try:
+            stream = self._stream.cuda_stream
+            if self._trt.rtx and not context.is_stream_capturable(stream):
+                raise EngineError(f"it says that it cannot be captured: {self._log.text()}")
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may go on using the GPU meanwhile.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 step()
-        self._stream.synchronize()
-        if self._trt.rtx and not context.is_stream_capturable(stream):
-            raise EngineError(
-                f"{self.name} {self._trt.version} cannot capture a batch of {batch}: "
-                f"{self._log.text()}. Use --engine tensorrt."
-            )
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may go on using the GPU meanwhile.
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            step()
-        return _Lane(staged, answers, graph, (context, pixels, found))
+        except Exception as cause:  # CUDA's own, or an interface that changed
+            self._eager[batch] = " ".join(str(cause).split())[:300]
+            return None
+        return graph.replay
 
     def _infer(self, images: np.ndarray) -> Outputs:
         count = len(images)
         lane = self._lanes[next(batch for batch in BATCHES if batch >= count)]
         lane.staged.numpy()[:count] = images  # rows above stay what they were; nobody reads them
         with torch.cuda.stream(self._stream):
-            lane.graph.replay()
+            lane.run()
         self._stream.synchronize()
         logits, affect = (lane.answers[name][:count].numpy().copy() for name in OUTPUTS)
         return logits, affect
