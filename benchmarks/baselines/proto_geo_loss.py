@@ -8,6 +8,8 @@ made once.
 import torch
 import torch.nn.functional as F
 
+from neurogaze_fast.reference.proto_geo_loss import SHORTEST_MEAN
+
 _PAIRS = torch.triu(torch.ones(8, 8), diagonal=1)
 
 
@@ -24,7 +26,7 @@ def proto_geo_loss(features, prototypes, target_cells, labels, *, tau, variance_
     kept = (counts >= 2).to(z.dtype)
     capped = high * kept
     cap = (F.relu(1 - mu.square().sum(1) - variance_cap) * capped).sum() / capped.sum().clamp_min(1)
-    direction = F.normalize(mu, dim=1)
+    direction = F.normalize(mu, dim=1, eps=SHORTEST_MEAN)
     pairs = _PAIRS.to(z.device) * kept.unsqueeze(0) * kept.unsqueeze(1)
     spread = F.relu(margin - 1 + direction @ direction.T) * pairs
     return proto, cap, spread.sum() / pairs.sum().clamp_min(1)

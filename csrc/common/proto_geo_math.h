@@ -35,6 +35,9 @@ NG_HD T kl_gradient(T probability, T q, T q_sum, T inverse_tau_batch) {
   return (probability * q_sum - q) * inverse_tau_batch;
 }
 
+// As SHORTEST_MEAN in reference/proto_geo_loss.py: a shorter class mean has no direction to speak of.
+constexpr double kShortestMean = 0.01;
+
 // What D-Geo's two terms are, from the Gram matrix of the class means alone.
 struct Geometry {
   int classes;
@@ -74,13 +77,16 @@ NG_HD T geo_cap(const Geometry& g, T square, int high_classes, T& pull) {
 template <class T>
 NG_HD T geo_margin(const Geometry& g, T square_a, T square_b, T dot, int pairs, T& cross, T& own_a,
                    T& own_b) {
-  const T inverse_a = inverse_norm(square_a), inverse_b = inverse_norm(square_b);
+  const T norm_a = sqrt_of(square_a), norm_b = sqrt_of(square_b), shortest = T(kShortestMean);
+  const bool short_a = norm_a < shortest, short_b = norm_b < shortest;  // NaN stays NaN
+  const T inverse_a = T(1) / (short_a ? shortest : norm_a);
+  const T inverse_b = T(1) / (short_b ? shortest : norm_b);
   const T cosine = dot * inverse_a * inverse_b;
   const T excess = T(g.margin) - (T(1) - cosine);
   const T weight = excess > T(0) ? T(1) / T(pairs) : T(0);
   cross = weight * inverse_a * inverse_b;
-  own_a = norm_is_clamped(inverse_a) ? T(0) : -weight * cosine * inverse_a * inverse_a;
-  own_b = norm_is_clamped(inverse_b) ? T(0) : -weight * cosine * inverse_b * inverse_b;
+  own_a = short_a ? T(0) : -weight * cosine * inverse_a * inverse_a;
+  own_b = short_b ? T(0) : -weight * cosine * inverse_b * inverse_b;
   return excess > T(0) || excess != excess ? excess / T(pairs) : T(0);
 }
 

@@ -12,6 +12,10 @@ from torch import Tensor
 from neurogaze_fast.errors import OperatorError
 
 Reduce = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+SHORTEST_MEAN = 0.01
+"""A class mean shorter than this is divided by this and not by its length. Rows that cancel leave
+rounding errors (1e-8), whose direction would be noise, with a gradient of 1e8. No class that means
+anything is so short: the mean of ten thousand unrelated rows is as long as this."""
 
 
 def proto_geo_loss(
@@ -36,7 +40,8 @@ def proto_geo_loss(
     1 - |mu_c|^2 because |z| = 1. Over classes with at least two members,
     cap = mean over the `high_valence` classes present of relu(1 - |mu_c|^2 - variance_cap), and
     margin = mean over pairs of classes present of relu(margin - (1 - cos(mu_c, mu_c'))). No such
-    class, or pair, gives 0.
+    class, or pair, gives 0. A mean next to 0 has no direction: in cos its length counts as at least
+    :data:`SHORTEST_MEAN`, so that its cosines, and their gradient, fade to 0 with it.
 
     The paper names the terms (cap on the variance of happiness and surprise, global margin) but not
     their formulas, nor how the target over cells is made: those are our choices.
@@ -108,7 +113,7 @@ def _loss(
     variance = 1 - mu.square().sum(1)
     cap = (F.relu(variance - variance_cap) * high).sum() / high.sum().clamp_min(1)
 
-    direction = F.normalize(mu, dim=1)
+    direction = F.normalize(mu, dim=1, eps=SHORTEST_MEAN)
     distance = 1 - direction @ direction.T
     pairs = torch.triu(kept.unsqueeze(0) * kept.unsqueeze(1), diagonal=1)
     spread = (F.relu(margin - distance) * pairs).sum() / pairs.sum().clamp_min(1)

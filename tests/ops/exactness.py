@@ -51,8 +51,6 @@ def proto_inputs(shape, dtype, seed=0, device="cpu"):
 
     labels = torch.randint(classes, (batch,), generator=generator)
     features = randn(batch, width) + 0.5 * randn(classes, width)[labels] + randn(width)
-    if width == 1:  # otherwise a class mean may be exactly 0, and then has no direction
-        features = features.abs()
     targets = (3 * randn(batch, cells)).softmax(1)
     tensors = [x.to(device, dtype) for x in (features, randn(cells, width), targets)]
     return *tensors, labels.to(device)

@@ -239,3 +239,25 @@ def test_any_hook_gives_what_it_gives_the_reference(backend, name):
     torch.testing.assert_close(
         got, want, **tolerances.same_formula(torch.float32) | {"check_dtype": name != "widens"}
     )
+
+
+@pytest.mark.parametrize("margin", [0.5, 1.5])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_classes_whose_rows_cancel_are_the_same_everywhere(backend, dtype, margin):
+    """What rounding leaves of such a mean must not decide where it points."""
+    shape = (48, 20, 5, 4)
+    f, p, q, _ = proto_inputs(shape, dtype, device=backend.device)
+    labels = torch.arange(4, device=f.device).repeat(12)
+    for c in (0, 1):  # the last six rows of these two are the first six, turned round
+        rows = torch.nonzero(labels == c)[:, 0]
+        f[rows[6:]] = -f[rows[:6]]
+    tensors = f, p, q, labels
+    wide = [x.double() if x.is_floating_point() else x for x in tensors]
+    exact, want = PROTO.run(reference.proto_geo_loss, wide, shape, margin=margin)
+    got, gradient = PROTO.run(ops.proto_geo_loss, tensors, shape, margin=margin)
+    limits = tolerances.same_formula(got[2].dtype)
+    for value, expected in zip(got, exact, strict=True):
+        torch.testing.assert_close(value, expected, check_dtype=False, **limits)
+    scale = max(1.0, float(want.abs().max()))
+    limit = {"rtol": 0, "atol": scale * tolerances.same_formula(dtype)["atol"]}
+    torch.testing.assert_close(gradient, want, check_dtype=False, **limit)

@@ -37,8 +37,9 @@ def slow(f, p, q, labels, tau, variance_cap, margin, high_valence):
     caps = [
         max(0.0, 1 - float(means[c] @ means[c]) - variance_cap) for c in high_valence if c in means
     ]
+    length = {c: max(float(mean.norm()), 0.01) for c, mean in means.items()}
     pairs = [
-        max(0.0, margin - (1 - float(means[a] @ means[b] / (means[a].norm() * means[b].norm()))))
+        max(0.0, margin - (1 - float(means[a] @ means[b]) / (length[a] * length[b])))
         for a in means
         for b in means
         if a < b
@@ -166,3 +167,20 @@ def test_unfitting_arguments_are_refused(change, message):
     } | change
     with pytest.raises(ValueError, match=message):
         proto_geo_loss(**arguments)
+
+
+@pytest.mark.parametrize("left", [0.0, 1e-9, 1e-3, 0.3])
+def test_a_mean_next_to_zero_has_no_direction(left):
+    """Rows that cancel but for `left`: their class's cosines, and the gradient, fade to 0."""
+    f, p, q, labels = make(8, labels=[0, 0, 0, 0, 1, 1, 2, 2])
+    f[2:4] = -f[:2] + left * f[4:6]
+    options = OPTIONS | {"margin": 1.5}
+    margin = proto_geo_loss(f.requires_grad_(), p, q, labels, **options)[2]
+    assert float(margin) == pytest.approx(slow(f.detach(), p, q, labels, **options)[2], abs=1e-12)
+    (gradient,) = torch.autograd.grad(margin, f)
+    assert gradient.norm() < 100 / f.detach().norm(dim=1).min()
+    if left < 1e-6:
+        apart = torch.nn.functional.normalize(f.detach(), dim=1)[4:].view(2, 2, -1).mean(1)
+        between = torch.cosine_similarity(apart[0], apart[1], dim=0)
+        expected = (0.5 + 0.5 + max(0.5 + float(between), 0)) / 3
+        assert float(margin) == pytest.approx(expected, abs=1e-6)
