@@ -14,8 +14,8 @@ namespace ng {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
-// Shared memory a block may use without asking, less what the kernel declares itself.
-constexpr int64_t kSharedBytes = 48 * 1024 - 64;
+// Shared memory a block may use without asking, and what the kernel declares itself of it.
+constexpr int64_t kSharedBytes = 48 * 1024, kOwnBytes = 64;
 constexpr int64_t kBlocksWanted = 1024;  // about eight for each multiprocessor of a large GPU
 
 template <class T>
@@ -198,6 +198,17 @@ __global__ void __launch_bounds__(kThreads) augment_kernel(Batch<T> a) {
   }
 }
 
+// Most shared memory for a block: half a multiprocessor's, so that two blocks are at work on each (on
+// an H100 a grey source of 169 x 169), or what needs no asking where that is more.
+inline int64_t most_shared_bytes() {
+  int device = 0, most = 0;
+  STD_CUDA_CHECK(cudaGetDevice(&device));
+  STD_CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  // Of its own a multiprocessor takes 1 KiB for each block, which `most` already lacks once.
+  const int64_t half = (int64_t(most) + 1024) / 2 - 1024;
+  return (half > kSharedBytes ? half : kSharedBytes) - kOwnBytes;
+}
+
 template <class T, int kStep, int kChannels>
 void launch(Batch<T> a, int64_t batch, bool aligned, cudaStream_t stream) {
   const bool quads = aligned && a.size % 4 == 0 && sizeof(T) <= 4;
@@ -215,12 +226,19 @@ void launch(Batch<T> a, int64_t batch, bool aligned, cudaStream_t stream) {
   }
   if constexpr (sizeof(T) <= 4) {
     // Each block stages a whole image, which must not be much larger than what it makes of it.
-    if (exchange + table <= kSharedBytes && a.layout.bytes <= 4 * kStep * 4 * int64_t(a.per_block))
-      NG_LAUNCH((augment_kernel<T, kStep, kChannels, 4, true>), grid, block,
-                size_t(exchange + table), stream, a);
-    else
+    const int64_t shared = exchange + table, most_shared = most_shared_bytes();
+    if (shared <= most_shared && a.layout.bytes <= 4 * kStep * 4 * int64_t(a.per_block)) {
+      // Every time: the attribute is each device's own, and setting it costs less than a launch.
+      if (shared > kSharedBytes - kOwnBytes)
+        STD_CUDA_CHECK(cudaFuncSetAttribute(augment_kernel<T, kStep, kChannels, 4, true>,
+                                            cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                            int(most_shared)));
+      NG_LAUNCH((augment_kernel<T, kStep, kChannels, 4, true>), grid, block, size_t(shared), stream,
+                a);
+    } else {
       NG_LAUNCH((augment_kernel<T, kStep, kChannels, 4, false>), grid, block, size_t(exchange),
                 stream, a);
+    }
   }
 }
 

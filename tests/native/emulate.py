@@ -2,6 +2,7 @@
 
 library = emulate.load(emulate.build(sources, "name"))
 library.ng_emulated_launches()  # how many kernels have been launched so far
+library.ng_emulated_shared_bytes()  # dynamic shared memory of a block of the last one
 """
 
 import ctypes
@@ -108,7 +109,8 @@ def load(library: Path) -> ctypes.CDLL:
 
     torch.ops.load_library(str(library))
     handle = ctypes.CDLL(str(library))
-    handle.ng_emulated_launches.restype = ctypes.c_int64
+    for about in (handle.ng_emulated_launches, handle.ng_emulated_shared_bytes):
+        about.restype = ctypes.c_int64
     return handle
 
 

@@ -164,6 +164,20 @@ def test_cuda_kernels_emulated(emulator, shape, channels, size, dtype):
     assert_same(result, in_float64(*tensors, size=size, channels=channels), dtype)
 
 
+@pytest.mark.parametrize(
+    ("side", "size", "staged"),
+    [(110, 56, True), (111, 56, True), (169, 88, True), (170, 88, False)],
+)
+def test_larger_sources_ask_for_more_shared_memory(emulator, side, size, staged):
+    """Of 227 KiB: from 111 on more than is given unasked, and at 170 two blocks would not fit."""
+    store, index, params = make((3, side, side), size, batch=513)  # a block makes a whole image
+    result = torch.ops.neurogaze_emulated.augment(store, index, params, size, 1, torch.float32)
+    assert emulator.ng_emulated_shared_bytes() == (4 * side * (side + 1) if staged else 0)
+    few = slice(505, 513)
+    expected = in_float64(store, index[few], params[few], size=size, channels=1)
+    assert_same(result[few], expected, torch.float32)
+
+
 @pytest.mark.parametrize(("size", "shape"), [(16, (9, 48, 48)), (16, (9, 99, 99)), (5, (9, 9, 9))])
 def test_cuda_kernels_make_the_image_of_a_bad_index_nan(emulator, size, shape):
     store, index, params = make(shape, size, batch=4)

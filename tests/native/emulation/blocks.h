@@ -202,6 +202,7 @@ void launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, const 
   try {
     check_launch(grid, block, shared_bytes, reinterpret_cast<const void*>(kernel));
     ++machine.launches;
+    machine.shared_bytes = static_cast<int64_t>(shared_bytes);
     run_grid(grid, block, shared_bytes);
   } catch (...) {
     error = std::current_exception();
@@ -221,4 +222,9 @@ void launch(const char* name, dim3 grid, dim3 block, size_t shared_bytes, const 
 // How many launches there have been.
 extern "C" __attribute__((used, visibility("default"))) inline int64_t ng_emulated_launches() {
   return ng_emulated::machine.launches;
+}
+
+// How many bytes of dynamic shared memory a block of the last launch had.
+extern "C" __attribute__((used, visibility("default"))) inline int64_t ng_emulated_shared_bytes() {
+  return ng_emulated::machine.shared_bytes;
 }

@@ -88,6 +88,7 @@ struct Cancelled {};  // unwinds the threads of a block in which another one fai
 struct Machine {
   std::mutex launching;
   std::atomic<int64_t> launches{0};
+  std::atomic<int64_t> shared_bytes{0};  // dynamic ones, of the last launch
   std::map<const void*, size_t> shared_limits;  // as cudaFuncSetAttribute raised them
   std::vector<std::unique_ptr<Fiber>> fibers;  // by index in the block; kept from launch to launch
   unsigned threads = 0;  // how many of them the block at hand has
