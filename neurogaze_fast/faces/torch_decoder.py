@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import gc
+import multiprocessing
 import os
 import signal
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,9 @@ class TorchDecoder:
     """A :class:`~neurogaze_fast.faces.stream.Decoder` of `workers` processes.
 
     The processes start with the first batch and are kept for the next epochs, until :meth:`close`.
+    They are forked from a server that has imported what they need and does nothing else: forked
+    from here, beside threads of DALI or torch, one now and then waited for ever for a lock that a
+    thread had held. The server takes as long as importing torch, once in the life of this process.
     """
 
     def __init__(self, device: torch.device, workers: int | None = None) -> None:
@@ -43,12 +48,9 @@ class TorchDecoder:
             self.close()
             self._faces, self._loader = faces, self._start(faces)
         self._plan.batches = plan
-        # Held back until the workers have settled in; this process answers them right afterwards.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_GROUP)
-        try:
-            answers = iter(self._loader)  # forks the workers, which inherit the mask
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if self._workers:
+            _start_server()
+        answers = iter(self._loader)
         for answer in answers:
             if isinstance(answer, str):
                 raise DecodeFailed(answer)
@@ -68,9 +70,10 @@ class TorchDecoder:
                 "persistent_workers": True,
                 "prefetch_factor": PREFETCH,
                 "worker_init_fn": _settle_in,
+                "multiprocessing_context": "forkserver",
             }
         return DataLoader(
-            _Pixels(faces),
+            _Pixels(replace(faces)),  # without the images it may have cached: they would be sent
             batch_sampler=self._plan,
             collate_fn=_as_it_is,
             num_workers=self._workers,
@@ -114,16 +117,26 @@ class _Pixels(Dataset):
         return torch.from_numpy(pixels)
 
 
+def _start_server() -> None:
+    """Start the server that workers are forked from, unless it runs already."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+    resource_tracker.ensure_running()  # which undoes the mask that follows
+    # Signals to the group, which are this process's to answer, must end neither the server nor a
+    # worker that has not settled in: both inherit the mask. The server ends with this process.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_GROUP)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _settle_in(worker: int) -> None:
     """What a worker process does first."""
-    # Never collect garbage of the parent: objects that end threads when they go, as DALI's
-    # pipelines do, would wait for ever for threads that a forked process does not have.
-    gc.freeze()
     # A terminal or torchrun signals a whole group; when to end is for the parent to say, whose way
     # at exit is SIGTERM: torch's own handler of that one, set by now, tells it from another's.
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while came := signal.sigpending() & _OF_A_GROUP:  # since the fork
+    while came := signal.sigpending() & _OF_A_GROUP:  # since it was forked
         signal.sigwait(came)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_A_GROUP)
 

@@ -227,14 +227,10 @@ def test_a_decoder_that_refuses_everything_is_given_up():
     assert len(seen) == STUCK
 
 
-@pytest.mark.parametrize("kind", ["dali", "torch"])
-def test_images_keep_their_size_on_the_device(kind):
-    # Torch decodes in this process: a worker forked here, beside DALI's threads, hung now and then.
-    decoder = dali() if kind == "dali" else TorchDecoder(CPU, 0)
+def test_images_keep_their_size_on_the_device(decoder):
     loader, _ = loader_of(memory_split(PNGS, 5), decoder)
     shapes = [(tuple(images.shape), images.dtype, rows.dtype) for images, rows in loader.epoch(0)]
     assert shapes == [
         ((4, SIDE, SIDE), torch.uint8, torch.int64),
         ((1, SIDE, SIDE), torch.uint8, torch.int64),
     ]
-    decoder.close()
