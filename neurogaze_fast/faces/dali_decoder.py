@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -59,8 +59,7 @@ class DaliDecoder:
         try:
             for _ in plan:
                 try:
-                    (images,) = pipeline.run()
-                    pixels = self._tensor(images.as_tensor()).view(-1, faces.side, faces.side)
+                    pixels = self._run(pipeline).view(-1, faces.side, faces.side)
                     failure = None
                 except StopIteration:  # all batches before the unreadable one have been given
                     failure = reader.failure or "DALI ended early"
@@ -116,13 +115,22 @@ class DaliDecoder:
         assert self._reader is not None
         return self._reader.next()
 
-    def _tensor(self, dense: Any) -> Tensor:
-        """A tensor of torch's own with the contents of one of DALI's."""
+    def _run(self, pipeline: Pipeline) -> Tensor:
+        """uint8, of torch's own: the batch that is due.
+
+        On a GPU all is put on torch's stream: without one DALI would wait here until the batch is
+        decoded. The copy must be there, because what torch gives may still be in use there.
+        """
         from nvidia.dali.plugin.pytorch import feed_ndarray
 
+        if self._device.type == "cuda":
+            stream = torch.cuda.current_stream(self._device)
+            (images,) = pipeline.run(stream)
+        else:
+            stream = None
+            (images,) = pipeline.run()
+        dense = images.as_tensor()
         pixels = torch.empty(dense.shape(), dtype=torch.uint8, device=self._device)
-        # On torch's stream, because the memory of `pixels` may still be in use there.
-        stream = torch.cuda.current_stream(self._device) if pixels.is_cuda else None
         return feed_ndarray(dense, pixels, cuda_stream=stream)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from neurogaze_fast.faces import dali_decoder
 from neurogaze_fast.faces.stream import DecodeFailed
 from neurogaze_fast.faces.torch_decoder import TorchDecoder
 from tests.faces.decoders import CPU, dali
-from tests.faces.encoded_sets import encode, file_of, folder_split, pixels
+from tests.faces.encoded_sets import SIDE, encode, file_of, folder_split, pixels
 
 ROUNDING = 1
 """Levels by which DALI and Pillow may differ where colours are summed: both round, differently."""
@@ -279,6 +280,47 @@ def test_names():
     assert TorchDecoder(CPU, 1).name == "torch, 1 worker"
     assert TorchDecoder(CPU, 2).name == "torch, 2 workers"
     assert dali().name == "dali (cpu)"
+
+
+class RecordedPipeline:
+    """Two black batches; keeps what it is run with."""
+
+    def __init__(self):
+        self.ran = []
+
+    def run(self, *stream):
+        self.ran.append(stream)
+        dense = SimpleNamespace(shape=lambda: [2, SIDE, SIDE, 1])
+        return (SimpleNamespace(as_tensor=lambda: dense),)
+
+    def reset(self):
+        pass
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_on_a_gpu_batches_are_made_and_copied_on_torchs_stream(faces, monkeypatch, device):
+    plugin = pytest.importorskip("nvidia.dali.plugin.pytorch", exc_type=ImportError)
+    assert dali()._build(SIDE, False, 2).exec_dynamic  # of which alone DALI takes a stream
+    copied, pipeline, empty = [], RecordedPipeline(), torch.empty
+    streams = iter(["first", "second"])  # whichever is current when a batch is asked for
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda where: next(streams))
+    monkeypatch.setattr(torch, "empty", lambda shape, dtype, device: empty(shape, dtype=dtype))
+
+    def feed(dense, pixels, cuda_stream):
+        copied.append(cuda_stream)
+        return pixels.zero_()
+
+    monkeypatch.setattr(plugin, "feed_ndarray", feed)
+    decoder = dali_decoder.DaliDecoder(torch.device(device))
+    monkeypatch.setattr(decoder, "_build", lambda *_: pipeline)
+    batches = list(decoder.batches(faces, list(torch.arange(4).split(2))))
+    assert [tuple(batch.shape) for batch in batches] == [(2, SIDE, SIDE)] * 2
+    if device == "cuda":
+        assert pipeline.ran == [("first",), ("second",)]
+        assert copied == ["first", "second"]
+    else:
+        assert pipeline.ran == [(), ()]
+        assert copied == [None, None]
 
 
 @pytest.mark.gpu
