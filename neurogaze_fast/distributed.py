@@ -69,7 +69,9 @@ class World:
                 store=store, rank=rank, world_size=size, device_id=device if gpu else None,
             )  # fmt: skip
             global _waiting
-            _waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
+            group = dist.new_group(backend="gloo", timeout=PATIENCE)
+            assert isinstance(group, dist.ProcessGroup)  # of which all are members
+            _waiting = group
 
     def leave(self) -> None:
         """Part from the other processes."""
