@@ -59,9 +59,11 @@ def ablate(config: AblateConfig, base: TrainConfig) -> dict[str, Any]:
     from rich.console import Console
 
     from neurogaze_fast.ablation.banks import make_banks
+    from neurogaze_fast.ablation.identity import check_code
     from neurogaze_fast.ablation.plan import PlannedRun, check_runs, plan_runs, side_by_side
     from neurogaze_fast.ablation.planfile import keep_plan, read_plan
     from neurogaze_fast.ablation.report import write_ablation
+    from neurogaze_fast.ablation.results import collect
     from neurogaze_fast.ablation.runner import Runner
     from neurogaze_fast.ablation.tables import ablation_table
     from neurogaze_fast.device import pick_device
@@ -72,6 +74,8 @@ def ablate(config: AblateConfig, base: TrainConfig) -> dict[str, Any]:
     banks = make_banks(config, config.out / "banks", console)
     runs, left_out = plan_runs(config, base, banks)
     check_runs(runs)
+    if not all(run.done for run in runs):
+        check_code(collect(config.out), mixed=config.mixed)
     jobs, threads = side_by_side(config.jobs, pick_device(base.device).type, len(runs))
     console.print(
         f"{len(runs)} runs, {jobs} at a time with {threads} CPU thread(s) each; a log each in "

@@ -96,6 +96,27 @@ def test_every_variant_runs(small_set, tmp_path, variant):
     assert (tmp_path / "r" / "bank.safetensors").exists() == (variant == "b2")
 
 
+def test_learnable_prototypes_are_kept_beside_the_bank_they_started_from(small_set, tmp_path):
+    out = tmp_path / "run"
+    words = ["--data", str(small_set), "--variant", "b2", "--prototypes", "learnable"]
+    train_command.main([*QUICK, *words, "--model", "compact-half", "--out", str(out)])
+    metrics = json.loads((out / "metrics.json").read_text())
+    learned = np.load(out / "learned_prototypes.npy")
+    np.testing.assert_allclose(np.linalg.norm(learned, axis=1), 1, atol=1e-5)
+    bank = PrototypeBank.load(out / "bank.safetensors")
+    cosines = (bank.prototypes * learned).sum(1)
+    assert metrics["prototypes"]["mean_cosine_to_start"] == pytest.approx(cosines.mean(), abs=1e-5)
+    assert 0.5 < cosines.mean() < 0.99999
+    kept = np.load(out / "valid_logits.npz")
+    found = metrics["valid"]["8way"]["accuracy"]
+    labels = kept["votes"][:, :8].argmax(1)
+    assert (kept["logits"].argmax(1) == labels).mean() == pytest.approx(found, abs=0.026)
+    assert metrics["valid_logits"]["n"] == len(labels)
+    assert metrics["geo"] is None  # b2
+    history = json.loads((out / "history.json").read_text())
+    assert 0 <= history[-1]["geo"]["cap_binds"] <= 1
+
+
 def test_resnet50_with_the_run_as_kd_teacher(run, small_set, tmp_path):
     options = ["--model", "resnet50", "--kd-teacher", str(run), "--kd-loss", "mse"]
     where = ["--data", str(small_set), "--out", str(tmp_path / "r")]

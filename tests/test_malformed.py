@@ -17,6 +17,7 @@ from rich.console import Console
 from safetensors.numpy import save as save_tensors
 from torch import nn
 
+from neurogaze_fast.ablation.identity import differences
 from neurogaze_fast.ablation.plan import RUNS, PlannedRun
 from neurogaze_fast.ablation.results import collect
 from neurogaze_fast.artifacts import (
@@ -238,7 +239,7 @@ def test_an_option_of_another_type_is_refused_not_used(run):
             train_config_from_json(path)
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "history.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "history.json", "fingerprint.json"])
 def test_metrics_and_history(run, tmp_path, name):
     (tmp_path / RUNS / "b3").mkdir(parents=True)
     shutil.move(run, tmp_path / RUNS / "b3" / "seed0")
@@ -249,10 +250,14 @@ def test_metrics_and_history(run, tmp_path, name):
     path = folder / name
     whole = json.loads(path.read_text())
     parts = ["valid", "temperature", "training_images", "model_sha256", "selected"]
-    variants = changed(whole, depth=3, only=parts if isinstance(whole, dict) else None)
+    parts += ["code", "environment", "bank", "geo", "valid_logits"]
+    only = [part for part in parts if part in whole] if isinstance(whole, dict) else None
+    variants = changed(whole, depth=3, only=only)
 
     def read():
+        differences(collect(tmp_path))
         for result in collect(tmp_path):
+            result.score("log_loss"), result.bank
             for score in ("accuracy", "macro_f1", "balanced_accuracy"):
                 result.early(score), result.late(score), result.jitter(score), result.seconds
         record = run_record.read_run(folder)

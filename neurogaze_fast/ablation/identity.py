@@ -12,6 +12,7 @@ from typing import Any
 from neurogaze_fast.ablation.arms import ARMS, PAPER_GRID
 from neurogaze_fast.ablation.results import RunResult
 from neurogaze_fast.errors import DataError
+from neurogaze_fast.training_code import training_code
 
 _CPU = "cpu"
 
@@ -72,6 +73,23 @@ def check_same(results: list[RunResult], *, mixed: bool) -> list[str]:
             "those of one kind again, in another --out, or give --mixed: then the tables say so."
         )
     return found
+
+
+def check_code(results: list[RunResult], *, mixed: bool) -> None:
+    """Refuse to add runs of the code that is running to finished ones of another.
+
+    Raises:
+        DataError: some of them were trained by other code, and `mixed` does not allow it.
+    """
+    now = training_code()
+    for result in results:
+        then = result.fingerprint and result.fingerprint["code"].get("training_sha256")
+        if then and then != now and not mixed:
+            raise DataError(
+                f"{_name(result)} was trained by other code ({then[:16]}) than runs would be now "
+                f"({now[:16]}), so they could not stand in one table. Go on with the version that "
+                "began, choose another --out, or give --mixed."
+            )
 
 
 def _name(result: RunResult) -> str:

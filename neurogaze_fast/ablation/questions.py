@@ -41,8 +41,8 @@ def answers(results: list[RunResult], plan: Plan | None) -> list[dict[str, Any]]
     asked = {} if plan is None else dict.fromkeys(plan.secondary, SECONDARY)
     if plan is not None:
         asked[plan.primary] = PRIMARY
-    pairs = comparisons({r.arm for r in results})
-    pairs += [pair for c in asked if (pair := (c.arm, c.against)) not in pairs]
+    usual = comparisons({r.arm for r in results})
+    pairs = list(dict.fromkeys([*usual, *((c.arm, c.against) for c in asked)]))
     found: dict[PlannedContrast, Estimate] = {}
     for arm, against in pairs:
         for score in SCORES:

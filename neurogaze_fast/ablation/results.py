@@ -32,9 +32,13 @@ from neurogaze_fast.evaluation.valid_logits import ValidLogits, load_valid_logit
 
 _SUMMARY = dict.fromkeys(SUMMARY, float)
 _METRICS = {
-    "valid": {"8way": _SUMMARY},
+    "valid": {
+        "8way": {**_SUMMARY, "recall?": dict},
+        "votes?": {"before": {"nll": float}},
+    },
     "selected": {"by": str},
     "valid_logits?": {"n": int, "sha256": str},
+    "geo?": {"cap_binds": float, "margin_binds": float, "variance_cap": float},
 }
 _MADE_OF = {
     "code": {"version": str, "commit?": str, "training_sha256?": str},
@@ -67,7 +71,7 @@ class RunResult:
         if name == "log_loss":
             return float((valid.get("votes") or {}).get("before", {}).get("nll", math.nan))
         if name == "common_recall":
-            recall = valid["8way"].get("recall", {})
+            recall = valid["8way"].get("recall") or {}
             return float(np.mean([recall.get(emotion, math.nan) for emotion in COMMON]))
         return float(valid["8way"][name])
 

@@ -63,6 +63,7 @@ def summarise(
         "missing": missing,
         "mixed": mixture,
         "banks": len({r.bank for r in results if r.bank}),
+        "core_hours": _core_hours(results),
         "equivalence": EQUIVALENCE if plan is None else plan.equivalence,
         "plan": None if plan is None else _plan(plan, results),
     }
@@ -80,6 +81,14 @@ def one_image(results: list[RunResult]) -> float | None:
             return None
         worth.append(0.01 / min(v for v in per_point.values() if v))
     return sum(worth) / len(worth)
+
+
+def _core_hours(results: list[RunResult]) -> float | None:
+    """Hours of all runs times their threads; None where a run does not say how many it had."""
+    threads = [(r.fingerprint or {}).get("environment", {}).get("threads") for r in results]
+    if None in threads:
+        return None
+    return sum(r.seconds * n for r, n in zip(results, threads, strict=True)) / 3600
 
 
 def _plan(plan: Plan, results: list[RunResult]) -> dict[str, Any]:

@@ -191,6 +191,8 @@ def _of_differences(summary: dict[str, Any]) -> str:
         )
     else:
         text += " Nothing was planned: all of this was looked at afterwards."
+    if summary["core_hours"] is not None:
+        text += f" {summary['core_hours']:.1f} core-hours of training and validation."
     if summary["mixed"]:
         text += f" MIXED RUNS, which differ in {'; '.join(summary['mixed'])}."
     geo = [arm["geo"] for name, arm in summary["arms"].items() if name == "b3" and arm["geo"]]

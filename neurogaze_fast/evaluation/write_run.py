@@ -8,6 +8,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
 from neurogaze_fast.artifacts import atomic_write, sha256_file
 from neurogaze_fast.config import to_dict
 from neurogaze_fast.evaluation.fingerprint import SWITCHES, write_fingerprint
@@ -24,6 +27,8 @@ from neurogaze_fast.evaluation.scoring import (
 )
 from neurogaze_fast.evaluation.training_images import TrainingImages, save_training_images
 from neurogaze_fast.evaluation.valid_logits import save_valid_logits
+from neurogaze_fast.student.config import LEARNABLE
+from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.geometry_watch import binding
 from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import MODEL_FILE
@@ -71,6 +76,7 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     metrics["data"] = {"sha256": metadata["data"]["sha256"]}
     metrics["geo"] = binding(history, run.config)
     metrics["valid_logits"] = _save_logits(folder, found["valid"])
+    metrics["prototypes"] = _learned(run)
     _write_json(folder / METRICS_FILE, metrics)
     switches = {name: value for name, value in to_dict(run.config).items() if name in SWITCHES}
     fingerprint = write_fingerprint(folder, metadata, switches, run.device.type)
@@ -106,6 +112,24 @@ def _each_face_once(
         "temperature": Temperatures.fitted(once).votes,
         "temperature_from": "votes of valid, each face once",
     }
+
+
+def _learned(run: TrainingRun) -> dict[str, Any] | None:
+    """Write the prototypes that were trained with the student, and say how far they went.
+
+    Those of the last epoch, unit rows [K, D] in learned_prototypes.npy. None where they are frozen.
+    """
+    if run.config.prototypes not in LEARNABLE or run.bank is None:
+        return None
+    learned = run.trainer.run_step.objective.prototypes
+    assert learned is not None
+    end = torch.nn.functional.normalize(learned.detach().float().cpu(), dim=1).numpy()
+    start, _ = prototypes_and_cells(run.bank, run.config)
+    cosines = (start * end).sum(1)
+    buffer = io.BytesIO()
+    np.save(buffer, end, allow_pickle=False)
+    atomic_write(run.folder / "learned_prototypes.npy", buffer.getvalue())
+    return {"mean_cosine_to_start": float(cosines.mean()), "least": float(cosines.min())}
 
 
 def _save_logits(folder: Path, valid: Predictions) -> dict[str, object]:

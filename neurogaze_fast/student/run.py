@@ -210,8 +210,8 @@ class TrainingRun:
     def _to_tensorboard(self, entry: dict[str, Any]) -> None:
         if not self.world.first:
             return
-        for group in ("train", "valid"):
-            for name, value in entry[group].items():
+        for group in ("train", "valid", "geo"):
+            for name, value in entry.get(group, {}).items():
                 self._writer.add_scalar(f"{group}/{name}", value, entry["epoch"])
         for name in ("learning_rate", "images_per_second"):
             self._writer.add_scalar(f"run/{name}", entry[name], entry["epoch"])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from neurogaze_fast.ablation.identity import check_same, differences
+from neurogaze_fast.ablation.identity import check_code, check_same, differences
 from neurogaze_fast.ablation.planfile import read_plan
 from neurogaze_fast.ablation.questions import answers, verdict, whole_seeds
 from neurogaze_fast.ablation.report import write_ablation
@@ -14,6 +14,7 @@ from neurogaze_fast.ablation.statistics import CROSSED, SEEDS
 from neurogaze_fast.ablation.summary import summarise
 from neurogaze_fast.ablation.tables import markdown, notes, question_rows
 from neurogaze_fast.errors import ArtifactError, DataError
+from neurogaze_fast.training_code import training_code
 from tests.ablation.runs import fingerprint, write_run
 from tests.ablation.test_planfile import TEXT
 
@@ -150,6 +151,32 @@ def test_runs_that_do_not_fit_together_are_refused(tmp_path, made, what):
     assert check_same(collect(tmp_path), mixed=True) == summary["mixed"]
     assert f"MIXED RUNS, which differ in {what}" in notes(summary)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_runs_of_other_code_are_not_added_to(tmp_path):
+    write_run(tmp_path, "b0", 0, [0.5], made=fingerprint(code=training_code()))
+    write_run(tmp_path, "b1", 0, [0.5])  # an older version's says nothing
+    check_code(collect(tmp_path), mixed=False)
+    write_run(tmp_path, "b2", 0, [0.5], made=fingerprint(code="aa"))
+    with pytest.raises(DataError, match=r"b2/seed0 was trained by other code.*--mixed"):
+        check_code(collect(tmp_path), mixed=False)
+    check_code(collect(tmp_path), mixed=True)
+
+
+def test_the_hash_of_the_code_is_of_what_decides_what_is_learnt(tmp_path):
+    package = tmp_path / "package"
+    for name in ("train.py", "student/step.py", "faces/labels.py", "evaluation/plots.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text("one")
+    first = training_code(package)
+    (package / "evaluation/plots.py").write_text("two")
+    (package / "student/step.pyc").write_text("two")
+    assert training_code(package) == first
+    (package / "student/step.py").write_text("two")
+    second = training_code(package)
+    assert second != first
+    (package / "student/step.py").rename(package / "student/steps.py")
+    assert training_code(package) not in (first, second)
 
 
 def test_verdicts_tell_shown_small_and_open_apart():

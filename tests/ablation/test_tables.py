@@ -12,7 +12,7 @@ from neurogaze_fast.ablation.statistics import Estimate
 from neurogaze_fast.ablation.summary import summarise
 from neurogaze_fast.ablation.tables import arm_rows, difference_rows, latex, markdown, notes
 from neurogaze_fast.errors import DataError
-from tests.ablation.runs import write_run
+from tests.ablation.runs import fingerprint, write_run
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -73,6 +73,32 @@ def test_pictures(tmp_path, summary):
 def test_nothing_is_written_before_a_run_has_finished(tmp_path):
     assert write_ablation(tmp_path, left_out={}, planned=[]) == {}
     assert not list(tmp_path.iterdir())
+
+
+def test_a_study_keeps_what_tells_its_runs_apart_and_no_folder_of_the_machine(
+    tmp_path, monkeypatch
+):
+    from benchmarks import results_table
+
+    monkeypatch.setattr(results_table, "STUDIES", tmp_path / "studies")
+    made = fingerprint(bank="x")
+    made |= {key: "a hash" for key in results_table.OF_FINGERPRINT if key not in made}
+    made["environment"] |= dict.fromkeys(("numpy", "cpu_capability", "native"), "known")
+    made["data"] = {"source": "/somewhere", "sha256": "y"}
+    made["configuration"] = {"data": "/somewhere"}
+    for seed in (0, 1):
+        write_run(tmp_path / "out", "b0", seed, [0.5], made=made)
+        write_run(tmp_path / "out", "b3", seed, [0.6], made=made)
+    write_ablation(tmp_path / "out", left_out={}, planned=[])
+    results_table.add(tmp_path / "out", "study")
+    study = tmp_path / "studies/study"
+    (again, *_) = collect(study)
+    assert again.bank == "x"
+    assert again.fingerprint["environment"]["threads"] == 1
+    assert "/somewhere" not in "".join(p.read_text() for p in study.rglob("*.json"))
+    summary = results_table.summary_of(study)
+    assert summary == json.loads((tmp_path / "out/ablation.json").read_text())
+    assert summary["core_hours"] == pytest.approx(40 / 3600)
 
 
 def test_readme_shows_the_committed_results():

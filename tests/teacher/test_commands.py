@@ -312,21 +312,21 @@ def test_altered_teacher_and_other_maps_are_refused(copied, tmp_path, capsys):
 
 
 def test_an_ablation_builds_the_bank_of_every_grid_from_one_teacher(teacher, tmp_path):
-    config = AblateConfig(teacher=teacher, arms=("b3", "grid-7"))
+    config = AblateConfig(teacher=(teacher,), arms=("b3", "grid-7"))
     banks = make_banks(config, tmp_path, Console(quiet=True))
     assert set(banks) == {5, 7}
     sha256 = read_manifest(teacher / "teacher.safetensors")["sha256"]
-    for grid, path in banks.items():
+    for grid, (path,) in banks.items():
         bank = PrototypeBank.load(path, grid=grid)
         assert bank.provenance["teacher"]["sha256"] == sha256
     assert make_banks(config, tmp_path, Console(quiet=True)) == banks  # not built again
     with pytest.raises(BankError, match="was not made from no teacher"):
         make_banks(AblateConfig(arms=("b3",)), tmp_path, Console(quiet=True))
     with pytest.raises(BankError, match="expected 5 x 5"):
-        make_banks(AblateConfig(bank=banks[7]), tmp_path, Console(quiet=True))
+        make_banks(AblateConfig(bank=tuple(banks[7])), tmp_path, Console(quiet=True))
 
 
 def test_an_ablation_without_a_teacher_makes_banks_that_know_no_eeg(tmp_path):
     banks = make_banks(AblateConfig(arms=("b0", "b3", "grid-9")), tmp_path, Console(quiet=True))
     assert set(banks) == {5, 9}
-    assert all(PrototypeBank.load(path).synthetic for path in banks.values())
+    assert all(PrototypeBank.load(path).synthetic for (path,) in banks.values())
