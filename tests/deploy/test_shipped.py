@@ -76,6 +76,27 @@ def test_a_flipped_byte_is_refused_and_says_what_to_do(name, tmp_path, monkeypat
         open_model(find_model(None), engine)
 
 
+@pytest.mark.parametrize("name", ["model.manifest.json", "export/fp32.manifest.json"])
+def test_a_missing_manifest_says_what_to_do(name, tmp_path, monkeypatch):
+    copy = tmp_path / "compact"
+    shutil.copytree(SHIPPED, copy)
+    monkeypatch.setattr(shipped, "SHIPPED", copy)
+    (copy / name).unlink()
+    for engine in ("auto", "onnxruntime"):
+        with pytest.raises(ArtifactError, match="install neurogaze_fast again"):
+            open_model(None, engine)
+
+
+def test_weights_cut_short_are_refused(tmp_path, monkeypatch):
+    copy = tmp_path / "compact"
+    shutil.copytree(SHIPPED, copy)
+    monkeypatch.setattr(shipped, "SHIPPED", copy)
+    data = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="install neurogaze_fast again"):
+        open_model(None, "torch")
+
+
 def test_a_missing_file_says_how_to_get_it_back(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="install neurogaze_fast again"):

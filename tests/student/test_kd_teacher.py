@@ -1,9 +1,12 @@
 """Trained students as a KD teacher: their mean opinion, of the very view the student sees."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from neurogaze_fast.artifacts import read_manifest, write_artifact
 from neurogaze_fast.errors import CheckpointError, ConfigError
 from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.student.config import TrainConfig
@@ -107,3 +110,13 @@ def test_teachers_that_do_not_fit_are_refused(runs, tmp_path):
     save_model(path, colour, colour.state_dict(), {"size": 16, "synthetic": False})
     with pytest.raises(CheckpointError, match="3 channels"):
         KdTeacher.load([str(tmp_path)], CPU)
+
+
+def test_a_teacher_of_other_emotions_is_refused(runs, tmp_path):
+    file = Path(runs[0]) / "model.safetensors"
+    provenance = read_manifest(file)["provenance"]
+    other = [*provenance["emotions"][1:], provenance["emotions"][0]]
+    data = file.read_bytes()
+    write_artifact(tmp_path / file.name, data, {**provenance, "emotions": other})
+    with pytest.raises(CheckpointError, match="was trained for the emotion order"):
+        KdTeacher.load([runs[1], str(tmp_path)], CPU)
