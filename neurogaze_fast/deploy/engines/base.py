@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -95,21 +96,35 @@ class Engine(ABC):
                 f"{shape}. predictor.prepare_face brings any face to that form."
             )
         images = np.ascontiguousarray(images)
-        parts = [(np.zeros((0, len(EMOTIONS)), np.float32), np.zeros((0, 2), np.float32))]
         with self._lock:
             if not self._open:
                 raise EngineError("The engine was closed. Open another one.")
-            for start in range(0, len(images), MAX_BATCH):
-                parts.append(self._checked(images[start : start + MAX_BATCH]))  # noqa: PERF401
+            if 0 < len(images) <= MAX_BATCH:  # as it is nearly always: nothing to put together
+                probabilities, affect = self._checked(images)
+            else:
+                probabilities, affect = self._in_parts(images)
+        # One sum tells whether any of them is not finite; which ones is only asked where it is so.
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(probabilities.sum()) + float(affect.sum())
+        if not math.isfinite(total):
+            self._refuse_non_finite(probabilities, affect)
+        return probabilities, affect
+
+    def _in_parts(self, images: np.ndarray) -> Outputs:
+        parts = [(np.zeros((0, len(EMOTIONS)), np.float32), np.zeros((0, 2), np.float32))]
+        for start in range(0, len(images), MAX_BATCH):
+            parts.append(self._checked(images[start : start + MAX_BATCH]))  # noqa: PERF401
         probabilities, affect = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return probabilities, affect
+
+    def _refuse_non_finite(self, probabilities: np.ndarray, affect: np.ndarray) -> None:
         rows = np.flatnonzero(~np.isfinite(np.hstack((probabilities, affect))).all(1))
         if len(rows):
             raise EngineError(
-                f"{self.detail} gave answers that are not finite for {len(rows)} of {len(images)} "
-                f"faces (the first is number {rows[0]}). Export another precision: fp32 always "
-                "holds the values that training saw."
+                f"{self.detail} gave answers that are not finite for {len(rows)} of "
+                f"{len(probabilities)} faces (the first is number {rows[0]}). Export another "
+                "precision: fp32 always holds the values that training saw."
             )
-        return probabilities, affect
 
     def _checked(self, images: np.ndarray) -> Outputs:
         probabilities, affect = self._infer(images)

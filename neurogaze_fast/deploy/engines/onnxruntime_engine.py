@@ -48,7 +48,7 @@ class OnnxRuntimeEngine(Engine):
         )
 
     def _infer(self, images: np.ndarray) -> Outputs:
-        return tuple(self._session.run(list(OUTPUTS), {INPUT: images}))
+        return tuple(self._session.run(OUTPUTS, {INPUT: images}))
 
     def _free(self) -> None:
         del self._session

@@ -21,8 +21,8 @@ from neurogaze_fast.deploy.engines.onnx_safety import OpenedGraph
 class OpenVinoEngine(Engine):
     """An exported graph on OpenVINO's CPU device.
 
-    One face takes a graph of its own with a fixed shape: a dynamic one plans its memory at each
-    call, which one face would notice most.
+    One face takes a graph of its own with a fixed shape, and one input tensor that is filled anew:
+    a dynamic one plans its memory at each call, which one face would notice most.
     """
 
     name = "openvino"
@@ -52,6 +52,9 @@ class OpenVinoEngine(Engine):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "NUM_STREAMS": "1",
+            # Bound to a core, each call would first move there and wait for whatever runs on it,
+            # and several processes would all be bound to the same ones.
+            "ENABLE_CPU_PINNING": False,
         }
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
@@ -75,13 +78,19 @@ class OpenVinoEngine(Engine):
         return _core().compile_model(model, "CPU", self._settings).create_infer_request()
 
     def _infer(self, images: np.ndarray) -> Outputs:
-        request = self._many
         if len(images) == 1:
             if self._one is None:
                 self._one = self._request(1)
             request = self._one
-        found = request.infer([images], share_inputs=True)
-        probabilities, affect = (np.array(found[name], np.float32) for name in OUTPUTS)
+            request.get_input_tensor().data[:] = images
+            request.infer(share_outputs=True)
+        else:
+            request = self._many
+            request.infer([images], share_inputs=True, share_outputs=True)
+        probabilities, affect = (
+            np.array(request.get_output_tensor(number).data, np.float32)
+            for number in range(len(OUTPUTS))
+        )
         return probabilities, affect
 
     def _free(self) -> None:
