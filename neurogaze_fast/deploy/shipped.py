@@ -7,6 +7,7 @@ from pathlib import Path
 from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.deploy.engines.base import Engine
 from neurogaze_fast.deploy.engines.open import newest_run, open_engine
+from neurogaze_fast.deploy.licence import FERPLUS
 from neurogaze_fast.errors import ArtifactError, CheckpointError
 from neurogaze_fast.evaluation.metrics_file import read_metrics
 from neurogaze_fast.student.model_file import MODEL_FILE
@@ -15,10 +16,6 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "compact"
 """A folder like a run's: weights, manifest, scores, and exported graphs."""
 NEWEST = Path("newest")
 """The --model that is the newest run in runs/."""
-LICENCE = (
-    "the code is MIT; the weights were learned from FER2013's photographs, collected from the web, "
-    "whose owners' licences are unknown: for research, and no judgement of persons (MODEL_CARD.md)"
-)
 
 
 def find_model(model: Path | None) -> Path:
@@ -85,5 +82,5 @@ def describe(path: Path) -> list[str]:
         )
         lines.append(f"Its scores on its own valid split, each face once: {shown}")
     if own:
-        lines.append(f"Licence: {LICENCE}")
+        lines.append(f"Licence: {FERPLUS} (MODEL_CARD.md)")
     return lines

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from neurogaze_fast.artifacts import check_fields, sha256_file, unseal
-from neurogaze_fast.errors import ArtifactError, CheckpointError
+from neurogaze_fast.config import Faces
+from neurogaze_fast.errors import ArtifactError, CheckpointError, NeurogazeError
 from neurogaze_fast.evaluation.metrics_file import read_json, read_metrics
 from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import load_faces, recognised
@@ -92,6 +93,22 @@ def find_faces(
         kind, data, side=side, neutral_frames=neutral_frames, on_conflict=on_conflict
     )
     return "demo" if kind == "ferplus" and faces.synthetic else kind, faces
+
+
+def kind_trained_on(run: RunRecord) -> str:
+    """Kind of the set the run was trained on (`config.Faces`), or "unknown" where nothing tells."""
+    data = run.metadata["data"]
+    if data["synthetic"]:
+        return "demo"
+    if data["source"] in get_args(Faces):
+        return data["source"]  # a published model names its set without a folder
+    recorded = _recorded(run.folder, "faces")
+    if recorded is not None:
+        return recorded
+    try:
+        return recognised(Path(data["source"]))
+    except NeurogazeError:
+        return "unknown"
 
 
 def same_set(run: RunRecord, faces: FaceSet) -> bool:

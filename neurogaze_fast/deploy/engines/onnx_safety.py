@@ -42,6 +42,8 @@ VALUES_PER_PIXEL = 128
 """Values of an intermediate result for each pixel of a face; a ResNet-50's first stage has 64."""
 MOST_RESULTS = 100
 """All intermediate results together, in multiples of the largest one allowed."""
+AGREEING = ("size", "temperature", "synthetic", "valence_arousal")
+"""What a graph says of itself for other programs, and its manifest says, too."""
 SIDES = range(16, 1025)
 """Sides that a graph's faces can have."""
 _AGAIN = "Export the model again with `python -m neurogaze_fast.export RUN`."
@@ -204,6 +206,16 @@ def _interface(model: onnx.ModelProto, metadata: dict[str, Any]) -> Iterator[str
         yield f"its emotions are {said.get('emotions', 'not named')}, not {list(EMOTIONS)}"
     if said.get("model_sha256") != metadata["model"]["sha256"]:
         yield "it names another model than its manifest"
+    for key in AGREEING:
+        # Graphs of older versions say less of themselves, but nothing else.
+        text = said.get(key)
+        if text is not None and key in metadata and text != _as_property(metadata[key]):
+            yield f"it says {text:.40} for {key}, and its manifest {metadata[key]!r:.40}"
+
+
+def _as_property(value: Any) -> str:
+    """As graph.describe writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _broken(model: onnx.ModelProto) -> Iterator[str]:

@@ -20,12 +20,19 @@ from neurogaze_fast.deploy.engines.open import EXPORT_FOLDER, open_engine, parit
 from neurogaze_fast.deploy.engines.tensorrt_build import build, built_engine, library
 from neurogaze_fast.deploy.export.config import ExportConfig
 from neurogaze_fast.deploy.export.parity import compare, take_faces
+from neurogaze_fast.deploy.licence import licence
 from neurogaze_fast.deploy.vision.crop import MARGIN
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.environment import environment
 from neurogaze_fast.errors import ConfigError, OutputExistsError
-from neurogaze_fast.evaluation.run_record import RunRecord, find_faces, read_run
+from neurogaze_fast.evaluation.run_record import (
+    RunRecord,
+    find_faces,
+    kind_trained_on,
+    read_run,
+)
 from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.student.compact import CompactNet
 
 GPU_ENGINES = ("tensorrt", "tensorrt-rtx")
 VARYING = ("environment",)
@@ -167,6 +174,11 @@ class Graphs:
         """What the logits are divided by."""
         return self.run.temperature if self.config.calibrate else 1.0
 
+    @property
+    def unsigned(self) -> bool:
+        """Whether an int8 graph has uint8 activations: plain convolutions, for CPU engines."""
+        return self.config.engine not in GPU_ENGINES and isinstance(self.run.model, CompactNet)
+
     def graph(self, precision: str) -> tuple[OpenedGraph, bool]:
         """(the graph, whether it was there already)."""
         path = self.folder / f"{precision}.onnx"
@@ -194,6 +206,7 @@ class Graphs:
     def _build(self, precision: str, metadata: dict[str, Any], calibration: Any) -> Any:
         size = self.run.metadata["size"]
         base = "fp32" if precision == "int8" else precision
+        data_set = kind_trained_on(self.run)
         said = {
             "emotions": metadata["emotions"],
             "model_sha256": metadata["model"]["sha256"],
@@ -203,6 +216,8 @@ class Graphs:
             "temperature": metadata["temperature"],
             "crop_margin": MARGIN,
             "synthetic": metadata["synthetic"],
+            "licence": licence(data_set, metadata["synthetic"]),
+            "source": {"set": data_set, "sha256": self.run.metadata["data"].get("sha256")},
             "valence_arousal": metadata["valence_arousal"],
             "versions": {k: metadata["environment"][k] for k in ("neurogaze_fast", "torch")},
         }
@@ -214,7 +229,7 @@ class Graphs:
             return model
         from neurogaze_fast.deploy.export.quantise import quantised
 
-        model = quantised(model, calibration[0])
+        model = quantised(model, calibration[0], unsigned=self.unsigned)
         tidy(model)
         describe(model, said)
         return model
@@ -232,7 +247,9 @@ class Graphs:
 
     def _metadata(self, precision: str, calibration: Any) -> dict[str, Any]:
         run = self.run
+        unsigned = precision == "int8" and self.unsigned
         return {
+            **({"activations": "uint8"} if unsigned else {}),
             "kind": KIND,
             "precision": precision,
             "input": INPUT,

@@ -21,6 +21,9 @@ PERCENTILE = 99.999
 """Share of an activation's values that its int8 range covers; the rest is clipped."""
 _BATCH = 16
 OPERATORS = ("Conv", "Add")
+"""What is quantised of a network with residual sums, and of any for TensorRT."""
+PLAIN = (*OPERATORS, "Relu")
+"""Of a network without: each convolution with the ReLU after it becomes one int8 operation."""
 
 
 class _Reader:
@@ -51,12 +54,18 @@ def whole_batches(faces: np.ndarray) -> np.ndarray:
     return faces[: len(faces) // _BATCH * _BATCH] if len(faces) > _BATCH else faces
 
 
-def quantised(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
+def quantised(
+    model: onnx.ModelProto, faces: np.ndarray, *, unsigned: bool = False
+) -> onnx.ModelProto:
     """The int8 form of an fp32 graph.
 
     Convolutions have int8 weights, symmetric and per output channel, and symmetric int8 input; a
     residual sum has both inputs quantised, without which engines fall back to floating point
     there. Pixels to normalised grey, the classifier, biases and the read-out stay float32.
+
+    With `unsigned`, for CPU engines, input is uint8 with a zero point: what follows a ReLU uses all
+    of its 256 levels, and ONNX Runtime, which would compute a signed convolution with a ReLU in
+    floating point, takes both as one int8 operation. TensorRT reads signed input only.
 
     Args:
         model: from graph.build_onnx with float32.
@@ -89,20 +98,20 @@ def quantised(model: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
                 path,
                 _Reader(faces),
                 quant_format=q.QuantFormat.QDQ,
-                op_types_to_quantize=list(OPERATORS),
+                op_types_to_quantize=list(PLAIN if unsigned else OPERATORS),
                 per_channel=True,
-                activation_type=q.QuantType.QInt8,
+                activation_type=q.QuantType.QUInt8 if unsigned else q.QuantType.QInt8,
                 weight_type=q.QuantType.QInt8,
                 nodes_to_exclude=others,
                 calibrate_method=q.CalibrationMethod.Percentile,
                 extra_options={
-                    "ActivationSymmetric": True,
+                    "ActivationSymmetric": not unsigned,
                     "WeightSymmetric": True,
                     "CalibPercentile": PERCENTILE,
-                    "CalibTensorRangeSymmetric": True,
+                    "CalibTensorRangeSymmetric": not unsigned,
                     "CalibStridedMinMax": 1,
                     # A sum's ReLU comes first, so that engines fuse it into the convolution.
-                    "OpTypesToExcludeOutputQuantization": list(OPERATORS),
+                    "OpTypesToExcludeOutputQuantization": [] if unsigned else list(OPERATORS),
                     # TensorRT takes no int32 biases; the other engines quantise them themselves.
                     "QuantizeBias": False,
                 },
