@@ -1,4 +1,4 @@
-"""Makes the model inside the package from a finished run: weights, manifest, scores, graph.
+"""Makes the model inside the package from a finished run: weights, scores, graph, model card.
 
     python -m benchmarks.ship_model runs/NAME --data FERPLUS
 
@@ -23,6 +23,8 @@ from neurogaze_fast.deploy.engines.onnx_safety import open_graph
 from neurogaze_fast.deploy.engines.open import open_engine
 from neurogaze_fast.deploy.export.config import ExportConfig
 from neurogaze_fast.deploy.export.exporting import export
+from neurogaze_fast.deploy.export.hub import public_graph, public_provenance, public_report
+from neurogaze_fast.deploy.model_card import Described, card, describe_folder
 from neurogaze_fast.deploy.shipped import SHIPPED
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.evaluation.metrics_file import METRICS_FILE
@@ -34,15 +36,9 @@ from neurogaze_fast.student.inference import load_model, save_model
 from neurogaze_fast.student.model_file import MODEL_FILE
 
 CPU = torch.device("cpu")
-KEPT = (
-    *("size", "flip", "selected", "synthetic", "training_rows", "bank", "kd_teacher"),
-    "config_sha256",
-)
-"""Of the run's provenance; the data set is named without its folder."""
-OPTIONS = (
-    *("variant", "model", "size", "start_size", "labels", "class_weights", "kd_loss", "kd_weight"),
-    *("epochs", "batch_size", "learning_rate", "weight_decay", "ema", "seed", "recipe"),
-)
+CARD = Path(__file__).parents[1] / "MODEL_CARD.md"
+BEGIN, END = "<!-- shipped model: begin -->", "<!-- shipped model: end -->"
+"""Between them MODEL_CARD.md holds what is said of the shipped model."""
 
 
 def main() -> None:
@@ -58,10 +54,8 @@ def ship(folder: Path, data: Path | None, out: Path) -> None:
     """Write `out` anew from the run in `folder`."""
     run = read_run(folder)
     kind, faces = find_faces(run, None, data)
-    options = json.loads((folder / "config.json").read_text())["config"]
-    metadata = {name: run.metadata[name] for name in KEPT if name in run.metadata}
-    metadata["data"] = {**run.metadata["data"], "source": kind}
-    metadata["options"] = {name: options[name] for name in OPTIONS if name in options}
+    metadata = public_provenance(run)
+    metadata["data"]["source"] = kind
     if out.exists():
         shutil.rmtree(out)
     state = {
@@ -92,6 +86,9 @@ def ship(folder: Path, data: Path | None, out: Path) -> None:
         print(engine, precision, "passed" if done.report and done.report["passed"] else "FAILED")
     _forget_machine(out, kind)
     _expected(out)
+    describe_folder(out)
+    if out == SHIPPED:
+        CARD.write_text(with_card(CARD.read_text(), card(Described.read(out))))
     scores = metrics["once"]["valid"]
     print(json.dumps({k: scores["8way"][k] for k in ("accuracy", "macro_f1")}), scores["votes"])
 
@@ -99,12 +96,17 @@ def ship(folder: Path, data: Path | None, out: Path) -> None:
 def _forget_machine(out: Path, kind: str) -> None:
     """Take folders and the system's name out of the graph's manifest and the reports."""
     graph = open_graph(out / "export" / "fp32.onnx")
-    environment = {k: v for k, v in graph.metadata["environment"].items() if k != "platform"}
-    write_artifact(graph.path, graph.data, {**graph.metadata, "environment": environment})
+    write_artifact(graph.path, graph.data, public_graph(graph.metadata))
     for path in (out / "export").glob("*.parity.json"):
-        report = json.loads(path.read_text())
-        report["faces"]["source"] = f"valid of {kind}"
+        report = public_report(json.loads(path.read_text()), kind)
         atomic_write(path, (json.dumps(report, indent=2) + "\n").encode())
+
+
+def with_card(text: str, body: str) -> str:
+    """MODEL_CARD.md with another shipped model's part."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{body}{END}{after}"
 
 
 def _expected(out: Path) -> None:

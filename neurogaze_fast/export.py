@@ -71,6 +71,13 @@ def run(config: ExportConfig) -> Exported:
         repository = write_repository(done.graph, config.triton)
         if not config.json:
             _say(console, f"Triton model: {repository}")
+    if config.hub is not None:
+        from neurogaze_fast.deploy.export.hub import write_hub_folder
+        from neurogaze_fast.evaluation.run_record import read_run
+
+        write_hub_folder(read_run(config.run), done.graph, done.report, config.hub)
+        if not config.json:
+            _say(console, f"Folder for the Hugging Face Hub: {config.hub}")
     return done
 
 

@@ -48,8 +48,8 @@ ABLATE_FLAGS = """
 --data --faces --teacher --bank --seeds --arms --plan --mixed --jobs --out --keep-checkpoints
 """.split()
 EXPORT_FLAGS = """
---run --engine --precision --input-size --data --faces --calibrate --out --triton --parity-faces
---calibration-faces --threads --json
+--run --engine --precision --input-size --data --faces --calibrate --out --triton --hub
+--parity-faces --calibration-faces --threads --json
 """.split()
 PREDICT_FLAGS = """
 --inputs --model --engine --threads --detect --detector --detect-size --detect-every --upright

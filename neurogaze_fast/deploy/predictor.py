@@ -70,6 +70,38 @@ class Predictor:
         )  # fmt: skip
         self.batch, self._find_faces = batch, find_faces
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | PathLike | None = None,
+        engine: str = "auto",
+        *,
+        revision: str | None = None,
+        precision: str | None = None,
+        threads: int = 0,
+        strict: bool = False,
+        batch: int = 64,
+    ) -> Predictor:
+        """Open a model by its folder, or by its name on the Hugging Face Hub.
+
+        Args:
+            name: a folder that `export --hub` wrote, a run, or OWNER/NAME on the Hub (optional
+                package huggingface_hub, and a network the first time); by default the model inside
+                the package.
+            revision: branch, tag or commit on the Hub.
+            engine, precision, threads, strict, batch: as the class takes them.
+
+        Raises:
+            CheckpointError: no such folder, and none to be had from the Hub. ConfigError:
+            huggingface_hub is needed and not installed. Others as the class.
+        """
+        path = None
+        if name is not None:
+            from neurogaze_fast.deploy.pretrained import find_pretrained
+
+            path = find_pretrained(name if isinstance(name, str) else Path(name), revision)
+        return cls(path, engine, precision=precision, threads=threads, strict=strict, batch=batch)
+
     def predict(self, images: Image | Sequence[Image]) -> Face | list[Face]:
         """Expressions of one face, or of many.
 

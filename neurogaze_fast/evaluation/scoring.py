@@ -125,6 +125,9 @@ def score(
         scores["vote_ceiling"] = vote_ceiling(votes)
         whole = predictions.part.votes[predictions.index]
         scores["rules"] = rule_scores(logits, whole)
+        if scores["without_duplicates"] is not None:
+            kept = ~duplicate
+            scores["without_duplicates"]["rules"] = rule_scores(logits[kept], whole[kept])
         scores["votes"] = vote_calibration(logits, whole, scaling)
     scores["calibration"], divisor = calibration(logits, labels, scaling)
     read_out = expected_va(probabilities(logits))

@@ -38,6 +38,9 @@ class ExportConfig:
     triton: Path | None = None
     """Also write a Triton model repository into this folder, unless the answers changed too much
     (not of a bf16 graph)."""
+    hub: Path | None = None
+    """Also write a folder for the Hugging Face Hub (weights, graph, model card), unless the answers
+    changed too much; `Predictor.from_pretrained` opens it."""
     parity_faces: int = 1000
     """Faces of valid to compare on, at most."""
     calibration_faces: int = 512
