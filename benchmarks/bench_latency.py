@@ -70,8 +70,7 @@ def exported(request, architecture, tmp_path_factory):
     # 112 and 224 pixels are what the usual stem is for; 48 what the small one is.
     model = ResNet(architecture, stem="small" if side < 100 else "imagenet").eval()
     folder = tmp_path_factory.mktemp(f"{architecture}-{side}")
-    metadata = {"size": side, "flip": False, "synthetic": True, "selected": {}, "data": {}}
-    save_model(folder / "model.safetensors", model, model.state_dict(), metadata)
+    save_model(folder / "model.safetensors", model, model.state_dict(), random_weights(side))
     config = ExportConfig(folder, calibration_faces=16)
     graphs = Graphs(read_run(folder), config, folder / "export")
     drawn, _ = draw_faces("train", 16)
@@ -79,6 +78,15 @@ def exported(request, architecture, tmp_path_factory):
     for precision in ("fp32", "int8", *(("fp16",) if torch.cuda.is_available() else ())):
         graphs.graph(precision)
     return model, side, folder
+
+
+def random_weights(side):
+    """What the manifest says of a model that learned nothing."""
+    return {
+        "size": side, "flip": False, "synthetic": True,
+        "data": {"source": "drawn", "sha256": "0" * 64, "synthetic": True},
+        "selected": {"by": "last", "epoch": 1, "on": "valid", "value": 0.0},
+    }  # fmt: skip
 
 
 class _OneSplit:

