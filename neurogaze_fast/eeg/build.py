@@ -14,7 +14,7 @@ from neurogaze_fast.eeg.bad_channels import positions_of
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.map_operator import interpolated, operators
 from neurogaze_fast.eeg.maps import FLAGS, MapSet
-from neurogaze_fast.eeg.measure import Counts, Part, measure
+from neurogaze_fast.eeg.measure import Counts, Part, measured
 from neurogaze_fast.eeg.preprocess import CleanOptions
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.eeg.sources import sites_of_sources
@@ -60,8 +60,8 @@ def build_maps(
         bad_channel=config.bad_channel,
     )
     ch_names: tuple[str, ...] | None = options.sites
-    for done, trial in enumerate(trials, start=1):
-        found = trial if isinstance(trial, LeftOut) else measure(trial, options, config, counts)
+    for done, (found, lost) in enumerate(measured(trials, options, config), start=1):
+        counts.windows += lost.windows
         if isinstance(found, tuple):
             part, recorded = found
             ch_names = ch_names or recorded

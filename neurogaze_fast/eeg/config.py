@@ -72,6 +72,8 @@ class PrepareEegConfig:
     """Seconds a window lasts."""
     overlap: float = 0.5
     """Fraction of a window shared with the next one."""
+    workers: int = 1
+    """Processes that clean and measure trials; each computes on one thread. 1: this one."""
     keep_signals: bool = False
     """Keep each window's cleaned signal as well, for train_teacher --model EEGNet and the like."""
     seconds: float = 60.0
@@ -126,6 +128,7 @@ class PrepareEegConfig:
             ("bad_channel", 1.0, float("inf")),
             ("reject", 1.0, float("inf")),
             ("size", 4, 256),
+            ("workers", 1, 256),
             ("demo_subjects", 2, 1000),
             ("demo_clips", 1, 100),
             ("demo_sessions", 1, 1000),
@@ -175,4 +178,4 @@ class PrepareEegConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
 
-_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings"}
+_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings", "workers"}

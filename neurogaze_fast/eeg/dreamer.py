@@ -28,9 +28,9 @@ from neurogaze_fast.eeg.defects import (
     signal_defect,
     unit_rating,
 )
-from neurogaze_fast.eeg.mat_check import check_mat
+from neurogaze_fast.eeg.mat_read import read_mat
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.errors import ConfigError, DataError
+from neurogaze_fast.errors import DataError
 
 SITES = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
 RATE = 128.0
@@ -58,7 +58,7 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
     Raises:
         DataError: the file is missing, no MATLAB file, in MATLAB's version 7.3 format, damaged, or
             not laid out as above (names the field).
-        ConfigError: `seconds` is below 10, or scipy is not installed.
+        ConfigError: `seconds` is below 10.
     """
     check_seconds(seconds)
     path = Path(path)
@@ -66,6 +66,7 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
     sfreq = _sampling_frequency(root, path)
     ch_names = _electrodes(root, path)
     subjects = _elements(root, "Data", "DREAMER.Data", path)
+    del root  # or it would keep every subject
     for number in range(1, len(subjects) + 1):
         where = f"DREAMER.Data[{number}]"
         subject, subjects[number - 1] = subjects[number - 1], None
@@ -135,28 +136,20 @@ def _load(path: Path) -> Any:
         ) from cause
     if head.startswith(b"MATLAB 7.3 ") or head.startswith(b"\x89HDF"):
         raise DataError(
-            f"{path} is in MATLAB's version 7.3 format (HDF5), which scipy does not read; DREAMER "
+            f"{path} is in MATLAB's version 7.3 format (HDF5), which is not read here; DREAMER "
             "is published in version 5. Use that file, or convert this one in MATLAB: "
             "load('DREAMER.mat'); save('DREAMER_v5.mat', 'DREAMER', '-v7')."
         )
     try:
-        from scipy.io import loadmat
-    except ModuleNotFoundError as cause:
-        raise ConfigError(
-            "DREAMER.mat needs scipy, and it is not installed. Run: pip install "
-            "'neurogaze_fast[eeg]'."
-        ) from cause
-    try:
-        check_mat(path)
-        content = loadmat(path, variable_names=["DREAMER"])
-    except Exception as cause:  # scipy's parser raises almost anything on damaged bytes
+        found = read_mat(path, "DREAMER")
+    except Exception as cause:  # damaged bytes show in many ways
         raise DataError(
             f"{path} cannot be read as a MATLAB file ({one_line(cause)}): it is cut short, "
             "damaged, or another kind of file. Download DREAMER.mat again."
         ) from cause
-    if "DREAMER" not in content:
+    if found is None:
         raise DataError(f"{path} has no variable DREAMER. {_SOURCE}")
-    return content["DREAMER"]
+    return found
 
 
 def _sampling_frequency(root: Any, path: Path) -> float:

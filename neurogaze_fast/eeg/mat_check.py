@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 COMPRESSED, MATRIX = 15, 14
 SIZE_OF_TYPE = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
@@ -103,7 +104,17 @@ def check_mat(path: Path) -> None:
         zlib.error: compressed data are damaged.
         OSError: the file cannot be read.
     """
+    walk_mat(path, Walker)
+
+
+def walk_mat(path: Path, walker: Callable[[Any, str], Walker]) -> list[Walker]:
+    """Walk every variable of a file with a walker of its own, inflating it once; those walkers.
+
+    Raises:
+        as check_mat.
+    """
     size = path.stat().st_size
+    walked = []
     with open(path, "rb") as file:
         head = file.read(128)
         if len(head) < 128 or head[126:128] not in (b"IM", b"MI"):
@@ -118,28 +129,55 @@ def check_mat(path: Path) -> None:
                 kind, count = struct.unpack(order + "II", inflated.read(8))
                 if kind != MATRIX:
                     raise MatDamageError(f"a compressed element holds type {kind}")
-                _Walker(inflated, order).matrix(count, 0)
+                walked.append(walker(inflated, order))
+                walked[-1].variable(count)
                 inflated.finish()
             elif kind == MATRIX:
-                _Walker(source, order).matrix(count, 0)
+                walked.append(walker(source, order))
+                walked[-1].variable(count)
             else:
                 raise MatDamageError(f"a variable is of type {kind}")
             source.skip(end - source.at)
+    return walked
 
 
-class _Walker:
+def _padded(count: int) -> int:
+    return -(-count // 8) * 8
+
+
+class Walker:
     def __init__(self, source: _Plain | _Inflated, order: str) -> None:
         self._source, self._order = source, order
+        self.value: Any = None
+        self.name = ""
 
-    def matrix(self, count: int, depth: int) -> None:
-        """One matrix of `count` bytes, its own tag already read."""
+    def variable(self, count: int) -> None:
+        """A whole variable; its value and name are kept here."""
+        self.value = self.matrix(count, 0)
+
+    def matrix(self, count: int, depth: int) -> Any:
+        """One matrix of `count` bytes, its own tag already read; what is kept of it."""
         end = self._source.at + count
-        if count:
-            self._content(end, depth)
+        held = self._content(end, depth) if count else self._nothing()
         if self._source.at != end:
             raise MatDamageError(f"a matrix ends at byte {self._source.at}, not {end}")
+        return held
 
-    def _content(self, end: int, depth: int) -> None:
+    # What a reader keeps; walking alone keeps nothing.
+
+    def _nothing(self) -> Any:
+        return None
+
+    def _kept_numbers(self, of_type: int, count: int, shape: tuple[int, ...]) -> Any:
+        self._source.skip(count)
+
+    def _kept_cells(self, entries: list[Any], shape: tuple[int, ...], fields: list[str]) -> Any:
+        return None
+
+    def _kept_text(self, data: bytes, of_type: int) -> Any:
+        return None
+
+    def _content(self, end: int, depth: int) -> Any:
         if depth > _DEEPEST:
             raise MatDamageError(f"matrices are nested more than {_DEEPEST} deep")
         flags = self._numbers((6,), end)
@@ -147,81 +185,109 @@ class _Walker:
             raise MatDamageError(f"array flags are damaged at byte {self._source.at}")
         kind, is_complex = flags[0] & 0xFF, bool(flags[0] & 0x0800)
         if kind in (FUNCTION, OPAQUE):
-            self._source.skip(end - self._source.at)  # not in DREAMER, and scipy copes
-            return
+            self._source.skip(end - self._source.at)  # not in DREAMER
+            return None
         if kind not in (CELL, STRUCT, OBJECT, CHAR, SPARSE, *NUMERIC):
             raise MatDamageError(f"matrix class {kind} at byte {self._source.at}")
         shape = self._numbers((5,), end)
         if len(shape) < 2 or min(shape) < 0:
             raise MatDamageError(f"dimensions {shape[:4]} at byte {self._source.at}")
         entries = math.prod(shape)
-        self._data((1, 2, 16), end)  # the name
+        name = self._text(end)
+        if depth == 0:
+            self.name = name
         if kind in (CELL, STRUCT, OBJECT):
             if kind == OBJECT:
                 self._data((1, 2, 16), end)
-            if kind != CELL:
-                entries *= self._fields(end)
-            for _ in range(entries):
-                self._nested(end, depth)
-        elif kind == SPARSE:
+            fields = [] if kind == CELL else self._fields(end)
+            entries *= 1 if kind == CELL else len(fields)
+            held = [self._nested(end, depth) for _ in range(entries)]
+            return self._kept_cells(held, shape, fields)
+        if kind == SPARSE:
             for _ in range(3 + is_complex):
                 self._data(tuple(SIZE_OF_TYPE), end)
-        else:
-            for _ in range(1 + is_complex):
-                allowed = (1, 2, 3, 4, 16, 17, 18) if kind == CHAR else tuple(SIZE_OF_TYPE)
-                of_type, count = self._data(allowed, end)
-                # In UTF-8 and UTF-16 a character may take several units.
-                exact = of_type not in (16, 17)
-                if exact and count != entries * SIZE_OF_TYPE[of_type]:
-                    raise MatDamageError(
-                        f"{entries} entries in {count} bytes before byte {self._source.at}"
-                    )
+            return None
+        held = None
+        for _ in range(1 + is_complex):
+            allowed = (1, 2, 3, 4, 16, 17, 18) if kind == CHAR else tuple(SIZE_OF_TYPE)
+            of_type, count, inline = self._tag(allowed, end)
+            # In UTF-8 and UTF-16 a character may take several units.
+            exact = of_type not in (16, 17)
+            if exact and count != entries * SIZE_OF_TYPE[of_type]:
+                raise MatDamageError(
+                    f"{entries} entries in {count} bytes before byte {self._source.at}"
+                )
+            if kind == CHAR and count <= 1024:
+                held = self._kept_text(self._taken(count, inline), of_type)
+            elif inline is not None:
+                held = self._kept_inline(inline, of_type, shape)
+            elif kind == CHAR:
+                self._source.skip(_padded(count))
+            else:
+                held = self._kept_numbers(of_type, count, shape)
+                self._source.skip(_padded(count) - count)
+        return None if is_complex else held
 
-    def _fields(self, end: int) -> int:
+    def _kept_inline(self, data: bytes, of_type: int, shape: tuple[int, ...]) -> Any:
+        return None
+
+    def _taken(self, count: int, inline: bytes | None) -> bytes:
+        """The data of an element whose tag was read."""
+        if inline is not None:
+            return inline
+        return self._source.read(_padded(count))[:count]
+
+    def _fields(self, end: int) -> list[str]:
         width = self._numbers((5,), end)
         if len(width) != 1 or width[0] < 1:
             raise MatDamageError(f"field names of width {width} at byte {self._source.at}")
-        _, count = self._data((1, 2, 16), end)
+        _, count, inline = self._tag((1, 2, 16), end)
         if count % width[0]:
             raise MatDamageError(f"field names are damaged before byte {self._source.at}")
-        return count // width[0]
+        data, size = self._taken(count, inline), width[0]
+        names = [data[at : at + size] for at in range(0, count, size)]
+        return [name.split(b"\0")[0].decode("latin-1") for name in names]
 
-    def _nested(self, end: int, depth: int) -> None:
+    def _nested(self, end: int, depth: int) -> Any:
         kind, count = struct.unpack(self._order + "II", self._take(8, end))
         if kind != MATRIX or count > end - self._source.at:
             raise MatDamageError(f"type {kind} of {count} bytes at byte {self._source.at}")
-        self.matrix(count, depth + 1)
+        return self.matrix(count, depth + 1)
 
     def _numbers(self, allowed: tuple[int, ...], end: int) -> tuple[int, ...]:
-        of_type, count, data = self._element(allowed, end, keep=True)
+        of_type, count, inline = self._tag(allowed, end)
         if count > 1024 or count % 4:
             raise MatDamageError(f"{count} bytes of numbers before byte {self._source.at}")
+        data = self._taken(count, inline)
         return struct.unpack(f"{self._order}{count // 4}{'i' if of_type == 5 else 'I'}", data)
 
-    def _data(self, allowed: tuple[int, ...], end: int) -> tuple[int, int]:
-        of_type, count, _ = self._element(allowed, end, keep=False)
-        return of_type, count
+    def _text(self, end: int) -> str:
+        _, count, inline = self._tag((1, 2, 16), end)
+        if inline is None and count > 1024:
+            self._source.skip(_padded(count))
+            return ""
+        return self._taken(count, inline).decode("latin-1")
 
-    def _element(self, allowed: tuple[int, ...], end: int, *, keep: bool) -> tuple[int, int, bytes]:
+    def _data(self, allowed: tuple[int, ...], end: int) -> None:
+        _, count, inline = self._tag(allowed, end)
+        if inline is None:
+            self._source.skip(_padded(count))
+
+    def _tag(self, allowed: tuple[int, ...], end: int) -> tuple[int, int, bytes | None]:
+        """(type, bytes of data, the data where they are in the tag itself)."""
         tag = self._take(8, end)
         kind, count = struct.unpack(self._order + "II", tag)
-        small = kind >> 16
-        if small:  # four bytes of tag, four of data
-            kind, count, data = kind & 0xFFFF, small, tag[4:]
+        inline = None
+        if kind >> 16:  # four bytes of tag, four of data
+            kind, count = kind & 0xFFFF, kind >> 16
             if count > 4:
                 raise MatDamageError(f"{count} bytes in four before byte {self._source.at}")
-        else:
-            padded = -(-count // 8) * 8
-            if padded > end - self._source.at:
-                raise MatDamageError(f"{count} bytes do not fit at byte {self._source.at}")
-            if keep and count <= 1024:
-                data = self._source.read(padded)
-            else:
-                data = b""
-                self._source.skip(padded)
+            inline = tag[4 : 4 + count]
+        elif _padded(count) > end - self._source.at:
+            raise MatDamageError(f"{count} bytes do not fit at byte {self._source.at}")
         if kind not in allowed:
             raise MatDamageError(f"type {kind} before byte {self._source.at}")
-        return kind, count, data[:count]
+        return kind, count, inline
 
     def _take(self, count: int, end: int) -> bytes:
         if count > end - self._source.at:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -87,6 +87,37 @@ def measure(
     if config.keep_signals:
         part.signals = film.windows.astype(np.float16)
     return part, cleaned.ch_names
+
+
+Measured = tuple[tuple[Part, tuple[str, ...]] | LeftOut, Counts]
+
+
+def measured(
+    trials: Iterable[Trial | LeftOut], options: CleanOptions, config: PrepareEegConfig
+) -> Iterator[Measured]:
+    """Every trial measured, in their order, with what was left out of it; by --workers processes.
+
+    A few trials a worker are read ahead and no more, so memory does not grow with the recordings.
+    """
+    if config.workers == 1:
+        yield from (_one(trial, options, config) for trial in trials)
+        return
+    from joblib import Parallel, delayed
+
+    workers = Parallel(config.workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=4)
+    yield from workers(delayed(_one_apart)(trial, options, config) for trial in trials)
+
+
+def _one(trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig) -> Measured:
+    counts = Counts()
+    if isinstance(trial, LeftOut):
+        return trial, counts
+    return measure(trial, options, config, counts), counts
+
+
+def _one_apart(trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig) -> Measured:
+    torch.set_num_threads(1)  # the other cores have workers of their own
+    return _one(trial, options, config)
 
 
 def _passes(lowpass: float | None, edges: tuple[float, float]) -> bool:

@@ -71,6 +71,10 @@ class TeacherOptions:
 class TrainTeacherConfig(MachineConfig, TeacherOptions):
     """Train the EEG teacher on a folder of maps; --amp computes in bfloat16."""
 
+    threads: int = 1
+    """CPU threads; 0: as many as torch takes. The network is small: more threads wait for one
+    another, and beside a busy process they make a run many times slower."""
+
     # The fields of the last base come first, so that --help ends with the machine's.
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from neurogaze_fast.eeg.preprocess import COMMON_SITES, clean
 from neurogaze_fast.eeg.recording import LeftOut
 from neurogaze_fast.eeg.spectrum import BANDS, welch_power
 from neurogaze_fast.eeg.windows import cut
-from neurogaze_fast.errors import DataError
+from neurogaze_fast.errors import ConfigError, DataError
 from tests.eeg.trials import CONFIG, noise, people, trial
 
 
@@ -198,3 +198,50 @@ def test_all_channels_keeps_what_the_first_trial_has():
     assert made.provenance["left_out"] == {"other channels than the first trial": 1}
     with pytest.raises(DataError, match="--all-channels"):
         build_maps(own, CONFIG)
+
+
+def test_workers_make_the_same_maps():
+    one = build_maps(people(), CONFIG, synthetic=True)
+    two = build_maps(people(), replace(CONFIG, workers=2), synthetic=True)
+    assert one.power.tobytes() == two.power.tobytes()
+    assert one.maps.tobytes() == two.maps.tobytes()
+    assert one.provenance == two.provenance
+
+
+def test_other_bands_and_no_baseline():
+    config = replace(CONFIG, bands=("delta", "alpha", "mu=8-13"), baseline="none")
+    maps = build_maps(people(), config)
+    assert maps.bands == ("delta", "alpha", "mu")
+    assert maps.provenance["band_edges"]["mu"] == [8.0, 13.0]
+    cleaned = clean(trial(0))
+    windows = torch.from_numpy(cut(cleaned.signal, 128.0, 2.0, 0.5)[0].copy())
+    edges = {"delta": (1, 4), "alpha": (8, 14), "mu": (8, 13)}
+    expected = welch_power(windows, 128.0, edges).double().log()
+    np.testing.assert_allclose(maps.unscaled()[maps.trial == 0], expected, atol=1e-5)
+    assert not (maps.flags & FLAGS["no_baseline"]).any()
+    for bands, match in (
+        (("nu",), "none of"),
+        (("alpha", "alpha"), "twice"),
+        (("a=0.1-4",), "1 to"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            replace(CONFIG, bands=bands)
+
+
+def test_one_channel_that_swings_is_interpolated_and_a_blink_keeps_its_window():
+    calm = build_maps([trial(0), trial(1)], CONFIG)
+    signal = noise(0)
+    signal[4, 5 * 128 : 6 * 128] += 400 * np.sin(2 * np.pi * 6 * np.arange(128) / 128)
+    loud = build_maps([replace(trial(0), signal=signal), trial(1)], CONFIG)
+    assert len(loud) == len(calm)
+    hit = (loud.trial == 0) & (np.abs(loud.start - 5) < 1.5)
+    assert (loud.flags[hit] & FLAGS["interpolated"]).any()
+    blink = 300 * np.exp(-0.5 * ((np.arange(2560) / 128 - 8) / 0.12) ** 2)
+    signal = noise(0)
+    for row, share in ((0, 1.0), (13, 1.0), (1, 0.5), (12, 0.5), (2, 0.4), (11, 0.4)):
+        signal[row] += share * blink.astype(np.float32)
+    blinked = build_maps([replace(trial(0), signal=signal), trial(1)], CONFIG)
+    assert len(blinked) == len(calm)
+    near = (blinked.trial == 0) & (blinked.start >= 6.5) & (blinked.start <= 7.5)
+    assert (blinked.flags[near] & FLAGS["blink"]).all()
+    assert blinked.provenance["windows_left_out"] == {}
