@@ -244,7 +244,8 @@ def _face_in(photo: np.ndarray, size: int, position: int) -> Found | None:
             f"{where} shows {len(found.boxes)} faces; the surest one is answered. "
             "neurogaze_fast.analyse gives all of them."
         )
-    return replace(found, boxes=found.boxes[:1], faces=found.faces[:1])
+    first = None if found.qualities is None else found.qualities.first()
+    return replace(found, boxes=found.boxes[:1], faces=found.faces[:1], qualities=first)
 
 
 def _warn(text: str) -> None:

@@ -116,6 +116,18 @@ def test_the_page_stands_alone(tmp_path, metrics):
     assert "@media print" in page
 
 
+def test_forms_that_say_the_same_are_said_once(tmp_path):
+    every = {"valid": scores_of(np.arange(8)), "synthetic": False}
+    text = StrictParser(report_of(tmp_path, every)).text
+    table = text[text.index("balanced accuracy, %") : text.index("8-way: argmax")]
+    assert table.count("8-way") == 2  # with and without duplicates
+    assert "present only" not in table
+    some = {"valid": scores_of([0, 1, 2]), "synthetic": False}
+    text = StrictParser(report_of(tmp_path, some)).text
+    table = text[text.index("balanced accuracy, %") : text.index("8-way: argmax")]
+    assert table.count("present only, 3 of 8") == 2
+
+
 def test_the_page_holds_every_score_and_value(tmp_path, metrics):
     config = {"lr": 2e-4, "bank": {"file": "bank.safetensors", "options": {"grid": 5}}, "none": {}}
     provenance = {"sha256": {"fer2013.csv": "ab" * 32}, "torch": "2.14.1"}

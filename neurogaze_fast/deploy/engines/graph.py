@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import logging
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -125,7 +128,7 @@ def build_onnx(graph: FaceGraph, precision: str, metadata: dict[str, Any]) -> on
         raise missing(cause.name or "onnx", "onnx") from cause
     side = graph.input_size
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), _quiet_exporter(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
             graph.eval(),
@@ -145,6 +148,18 @@ def build_onnx(graph: FaceGraph, precision: str, metadata: dict[str, Any]) -> on
     describe(model, metadata)
     onnx.checker.check_model(model, full_check=precision != "bf16")
     return model
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without the exporter's log lines on operators of torchvision, which no graph here has."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def tidy(model: onnx.ModelProto) -> None:

@@ -41,9 +41,11 @@ class Source:
             EngineError: none was exported. ArtifactError: it is damaged, or of another model.
         """
         if precision not in self.graphs:
+            # The plain command makes the fp32 graph, and the report by which engines choose.
+            options = "" if precision == "fp32" else f" --engine onnx --precision {precision}"
             raise EngineError(
                 f"{self.path} has no {precision} graph: make it with `python -m "
-                f"neurogaze_fast.export {self.path} --engine onnx --precision {precision}`."
+                f"neurogaze_fast.export {self.path}{options}`."
             )
         graph = open_graph(self.graphs[precision])
         if self.checkpoint is not None:

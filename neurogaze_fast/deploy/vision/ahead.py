@@ -20,7 +20,7 @@ def ahead(
     it is making, and its generator is closed.
     """
     room = _Room(limit)
-    made: queue.SimpleQueue[tuple[T | None, int, BaseException | None]] = queue.SimpleQueue()
+    made: queue.SimpleQueue[tuple[T, int] | BaseException] = queue.SimpleQueue()
 
     def make() -> None:
         error: BaseException | None = None
@@ -29,25 +29,26 @@ def ahead(
                 weight = weigh(item)
                 if not room.take(weight):
                     break
-                made.put((item, weight, None))
+                made.put((item, weight))
         except BaseException as raised:
             error = raised
         finally:
             if isinstance(items, Generator):
                 items.close()
-            made.put((None, 0, error or StopIteration()))
+            made.put(error or StopIteration())
 
     thread = threading.Thread(target=make, daemon=True)
     thread.start()
     try:
         while True:
-            item, weight, end = made.get()
-            if end is not None:
-                if not isinstance(end, StopIteration):
-                    raise end
+            got = made.get()
+            if isinstance(got, StopIteration):
                 return
+            if isinstance(got, BaseException):
+                raise got
+            item, weight = got
             room.give(weight)
-            yield item  # type: ignore[misc]  (an item, for it is no end)
+            yield item
     finally:
         room.close()
         thread.join()

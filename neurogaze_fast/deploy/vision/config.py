@@ -88,6 +88,10 @@ class PredictConfig:
                 f"--camera {self.camera} and {self.inputs[0]} were both given. Watch the camera or "
                 "read files, one at a time."
             )
+        if self.parquet and self.camera is not None and not (self.csv or self.out):
+            raise ConfigError(
+                f"--parquet {self.parquet} is made from the table: give --csv or --out, too."
+            )
         if self.camera is None and not self.inputs:
             raise ConfigError(
                 "There is nothing to look at: name pictures, videos or folders, or give --camera 0."

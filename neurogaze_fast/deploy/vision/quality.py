@@ -58,6 +58,11 @@ class Qualities:
     def __len__(self) -> int:
         return len(self.value)
 
+    def first(self) -> Qualities:
+        """Of the first face alone."""
+        each = (self.pixels, self.sharpness, self.yaw, self.pitch, self.roll, self.value)
+        return Qualities(*(values[:1] for values in each))
+
 
 def measure(faces: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> Qualities:
     """Qualities of faces.

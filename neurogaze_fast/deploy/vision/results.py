@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from neurogaze_fast.deploy.face import (
     ANSWER_COLUMNS,
@@ -104,7 +104,7 @@ class ResultFiles:
                 )
             os.truncate(part, kept)
         # File names need be no UTF-8; the table is, whatever they are.
-        mode = "w" if kept is None else "a"
+        mode: Literal["w", "a"] = "w" if kept is None else "a"
         file = open(part, mode, newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         self._files.append((file, part, path))
         return file

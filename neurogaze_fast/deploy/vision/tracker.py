@@ -1,9 +1,11 @@
 """Which face of one frame is which of the next: identities by motion, size and looks.
 
-Own code, because the packages weighed do not fit: `supervision` brings OpenCV and Matplotlib and
-tracks by overlap alone, `norfair` is not maintained and pins numpy, `motpy` knows no looks; what is
-needed here is one assignment a frame. An identity means "the face seen here a moment ago". It ends
-where the picture is cut or the face is away for :data:`FORGOTTEN_S`; nobody is recognised.
+Own code, because the packages weighed do not fit: `supervision` brings PyAV, Matplotlib and
+requests and tracks by overlap alone, `norfair` wants numpy below 2, `motpy` is of 2021 and knows no
+looks; what is needed here is one assignment a frame.
+
+An identity means "the face seen here a moment ago". It ends where the picture is cut or the face is
+away for :data:`FORGOTTEN_S`; nobody is recognised.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def upright_square(
         pixels = max(1, round(side * scale))
         small = Image.fromarray(patch).resize((pixels, pixels), Image.Resampling.BILINEAR)
         patch, scale = np.asarray(small), pixels / side
-    found = detector.detect(np.ascontiguousarray(patch))[:, :4] / scale - side / 2
+    again = detector.detect(np.ascontiguousarray(patch))
+    found = again[:, :4] / scale - side / 2
     square[3] = angle
     lengths = (found[:, 2:] - found[:, :2]).max(axis=1, initial=0)
     centres = (found[:, :2] + found[:, 2:]) / 2
@@ -76,6 +77,9 @@ def upright_square(
         (x, y), cos, sin = centres[best], *_turn(angle)
         square[:2] += (x * cos - y * sin, x * sin + y * cos)
         square[2] = max(1, round(float(lengths[best]) * (1 + margin)))
+        if again.shape[1] > 5:  # points are surer where a face is nearly upright
+            rest = float(tilt(again[best : best + 1, 5:15].reshape(1, 5, 2))[0])
+            square[3] += rest if abs(rest) < LEAST_TILT * 2 else 0.0
     return square
 
 

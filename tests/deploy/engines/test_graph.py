@@ -1,6 +1,8 @@
 """The exported graph: the student's answers from raw pixels, and nothing else in the file."""
 
+import importlib.util
 import json
+import logging
 
 import numpy as np
 import onnx
@@ -8,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from neurogaze_fast.deploy.engines.graph import LUMA, FaceGraph, folded
+from neurogaze_fast.deploy.engines.graph import LUMA, FaceGraph, build_onnx, folded
 from neurogaze_fast.deploy.engines.onnx_safety import open_graph
 from neurogaze_fast.deploy.engines.open import open_engine
 from neurogaze_fast.deploy.engines.openvino_engine import computes_bf16
@@ -125,3 +127,26 @@ def test_the_file_names_what_it_is_and_no_folder_of_this_machine(exported_run):
         "Softmax", "Unsqueeze", "Mul", "ReduceSum",
     }  # fmt: skip
     assert not any(node.op_type == "BatchNormalization" for node in model.graph.node)
+
+
+def test_an_export_without_torchvision_logs_nothing(fitted_run, monkeypatch, capfd):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "torchvision" else real(name),
+    )
+    said = []
+
+    class Note(logging.Handler):
+        def emit(self, record):
+            said.append(record.getMessage())
+
+    handler, log = Note(), logging.getLogger("torch.onnx")
+    log.addHandler(handler)
+    try:
+        model, _ = load_model(fitted_run)
+        build_onnx(FaceGraph(model, SIZE, SIZE), "fp32", {})
+    finally:
+        log.removeHandler(handler)
+    assert said == []

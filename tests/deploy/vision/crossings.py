@@ -29,9 +29,9 @@ class Crossings:
         self.room = noise.repeat(20, 0).repeat(20, 1)
         t = np.arange(frames) / 25
         middle, swing = WIDTH / 2 - SIDE / 2, 110
-        # Past one another every 1.5 s; in the second half they meet and turn back.
+        # Past one another every 1.5 s; from 6 s on they meet and turn back.
         wave = np.sin(2 * np.pi * t / 3 + 0.4)
-        apart = np.where(np.arange(frames) < frames / 2, wave, np.sqrt(wave**2 + 0.04))
+        apart = np.where(t < 6, wave, np.sqrt(wave**2 + 0.04))
         self.x = np.stack((middle + swing * apart, middle - swing * apart), axis=1)
         self.y = np.stack((60 + 12 * np.sin(t), 66 - 10 * np.cos(1.3 * t)), axis=1)
         self._number = {}

