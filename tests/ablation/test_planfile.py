@@ -12,25 +12,9 @@ from neurogaze_fast.ablation.planfile import FILE, PlannedContrast, keep_plan, r
 from neurogaze_fast.artifacts import sha256_file
 from neurogaze_fast.errors import BankError, ConfigError
 from neurogaze_fast.prototypes.bank import demo_bank
+from tests.ablation.plans import TEXT
 
 COMMITTED = sorted((Path(__file__).parents[2] / "benchmarks/plans").glob("*.toml"))
-TEXT = """
-title = "A small question"
-arms = ["b0", "b3", "va-kernel"]
-seeds = 3
-banks = 1
-train = ["--model", "compact-half", "--epochs", "2"]
-equivalence = 0.5
-stop = "after the last seed"
-[primary]
-arm = "b3"
-against = "va-kernel"
-score = "accuracy"
-[[secondary]]
-arm = "b3"
-against = "b0"
-score = "log_loss"
-"""
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from neurogaze_fast.ablation.summary import summarise
 from neurogaze_fast.ablation.tables import markdown, notes, question_rows
 from neurogaze_fast.errors import ArtifactError, DataError
 from neurogaze_fast.training_code import training_code
+from tests.ablation.plans import TEXT
 from tests.ablation.runs import fingerprint, write_run
-from tests.ablation.test_planfile import TEXT
 
 
 def arm_of_runs(out, arm, accuracies, *, banks=("x",), threads=1, rng=None, nll=1.0):

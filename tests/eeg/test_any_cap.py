@@ -12,7 +12,7 @@ from neurogaze_fast.eeg.preprocess import COMMON_SITES, clean
 from neurogaze_fast.eeg.recording import Trial
 from neurogaze_fast.eeg.sources import open_sources
 from neurogaze_fast.errors import ConfigError, DataError
-from tests.eeg.test_interpolation import digitised
+from tests.eeg.caps import digitised
 from tests.eeg.trials import noise, trial
 
 SITES = ("Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8", "P3", "Pz", "O1")

@@ -8,7 +8,7 @@ from scipy.signal import welch
 
 from neurogaze_fast import eeg
 from neurogaze_fast.errors import DataError, OperatorError
-from tests.eeg.test_interpolation import BIOSEMI, DREAMER, digitised
+from tests.eeg.caps import BIOSEMI, DREAMER, digitised
 from tests.eeg.trials import noise
 from tests.helpers import is_picture
 
