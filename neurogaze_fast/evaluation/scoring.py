@@ -108,7 +108,7 @@ def score(
     Beside :func:`metrics.split_scores`: ``duplicates`` (how many of the images are training images,
     if that is known), ``calibration``, ``valence_arousal`` (None where nothing is annotated), and,
     where the labels are votes of people who sometimes disagree, ``vote_ceiling``, ``rules`` and
-    ``votes`` (vote_scores.py).
+    ``votes`` (vote_scores.py), and ``rules`` in ``without_duplicates``, too.
 
     Args:
         predictions: of the split; training: the images the model was trained with; scaling: where

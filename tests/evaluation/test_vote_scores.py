@@ -1,13 +1,17 @@
 """Scores by other label rules, and against the votes themselves, by arithmetic done another way."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import accuracy_score, f1_score
 
 from neurogaze_fast.evaluation.calibration import Scaling, fit_temperature
+from neurogaze_fast.evaluation.scoring import Predictions, scaling_of, score
+from neurogaze_fast.evaluation.training_images import PIXELS, TrainingImages
 from neurogaze_fast.evaluation.vote_scores import divergence_scores, rule_scores, vote_calibration
-from neurogaze_fast.faces.labels import apply_rule, renormalised
+from neurogaze_fast.faces.labels import apply_rule, hard_labels, renormalised
 
 
 def some_votes(n=400, seed=0):
@@ -112,3 +116,22 @@ def test_valid_is_never_scaled_with_its_own_temperature():
     assert other["temperature"] == 1.5
     assert other["after"] == divergence_scores(logits, votes, 1.5)
     assert vote_calibration(logits, votes, Scaling("none"))["after"] is None
+
+
+def test_the_rules_are_also_applied_without_duplicates():
+    """To the rows that are no training images, and to no others."""
+    rng = np.random.default_rng(0)
+    votes = np.zeros((60, 10), np.uint8)
+    votes[:, :8] = rng.multinomial(10, np.full(8, 1 / 8), 60)
+    part = SimpleNamespace(votes=votes, pixel_hashes=np.arange(120).view("V16"))
+    logits = rng.normal(size=(60, 8)).astype(np.float32)
+    predictions = Predictions("valid", logits, hard_labels(votes), part, np.arange(60))
+    duplicate = rng.random(60) < 0.4
+    training = TrainingImages(frozenset(part.pixel_hashes[duplicate].tolist()), PIXELS)
+    scores = score(predictions, training, scaling_of("valid", None), draws=0).scores
+    assert scores["duplicates"]["n"] == duplicate.sum() > 0
+    wanted = rule_scores(logits[~duplicate], votes[~duplicate])
+    assert scores["without_duplicates"]["rules"] == wanted != scores["rules"]
+    unknown = score(predictions, TrainingImages(None), scaling_of("valid", None), draws=0).scores
+    assert unknown["without_duplicates"] is None
+    assert unknown["rules"] == scores["rules"]
