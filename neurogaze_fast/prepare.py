@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neurogaze_fast.console import show_progress
 from neurogaze_fast.eeg.config import PrepareEegConfig
-from neurogaze_fast.errors import run_command
+from neurogaze_fast.errors import Interrupted, run_command
 from neurogaze_fast.faces.config import PrepareShardsConfig
 
 
@@ -58,14 +58,19 @@ def prepare_eeg(config: PrepareEegConfig) -> Path:
             given = write_demo(config)
     sources = open_sources(given)
     started = time.monotonic()
-    with show_progress(console) as progress:
-        maps = build_maps(
-            sources.trials,
-            config,
-            synthetic=sources.synthetic,
-            also_hash=sources.beside,
-            progress=progress,
-        )
+    try:
+        with show_progress(console) as progress:
+            maps = build_maps(
+                sources.trials,
+                config,
+                synthetic=sources.synthetic,
+                also_hash=sources.beside,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Stopped before the maps were made; nothing was written. Run the same command again."
+        ) from None
     seconds = time.monotonic() - started
     with console.status("Writing the maps"):
         maps.save(config.out / "maps")

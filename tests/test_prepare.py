@@ -150,3 +150,20 @@ def test_every_option_is_explained():
     source = inspect.getsource(PrepareEegConfig)
     for field in dataclasses.fields(PrepareEegConfig):
         assert re.search(rf'    {field.name}: .*\n    """\S', source), field.name
+
+
+def test_ctrl_c_is_said_in_a_line_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    from neurogaze_fast.eeg import build
+
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "build_maps", stopped)
+    (tmp_path / "x.mat").write_bytes(b"")
+    with pytest.raises(SystemExit) as stop:
+        prepare.main(["eeg", "--dreamer", str(tmp_path / "x.mat"), "--out", str(tmp_path / "o")])
+    assert stop.value.code == 143
+    said = capsys.readouterr().err
+    assert "nothing was written" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "o").exists()

@@ -199,7 +199,12 @@ def _nothing_left(counts: Counts) -> str:
     )
     text = f"No window could be used. Left out: {reasons or 'nothing, there were no trials'}."
     if any("swings by" in reason or "flat" in reason for reason in counts.left_out):
-        text += " Check that the recordings are EEG in microvolts."
+        text += (
+            " Check that the recordings are EEG, and their unit: MNE's objects and .fif files hold "
+            "volts, DREAMER.mat microvolts."
+        )
+    if any("outside its scale" in reason for reason in counts.left_out):
+        text += " Say the lowest and highest rating by --ratings-scale, such as 1 9."
     if any("without the site" in reason for reason in counts.left_out):
         text += " Sites other than DREAMER's 14 need --all-channels."
     return text

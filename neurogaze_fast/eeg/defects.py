@@ -75,5 +75,5 @@ def last_seconds(signal: np.ndarray, sfreq: float, seconds: float | None) -> np.
 
 def one_line(error: BaseException) -> str:
     """An exception's message on one line, short enough for a list of parts left out."""
-    text = " ".join(str(error).split()) or "no message"
+    text = " ".join(str(error).split()) or "it ends early, or is damaged"
     return f"{type(error).__name__}: {text[:160]}"

@@ -168,8 +168,13 @@ def _cause(file: Path, error: Exception) -> UnreadableError:
     """What is wrong with a file that MNE does not open, in words that say what to do."""
     text = str(error)
     kind = file.suffix.lower()
-    with open(file, "rb") as opened:
-        head = opened.read(128)
+    head = b""
+    if file.is_file():
+        with open(file, "rb") as opened:
+            head = opened.read(128)
+    if isinstance(error, TypeError) and "unexpected keyword" in text:
+        # MNE hands its options to a reader that is not one of recordings.
+        return UnreadableError(f"a {kind} that MNE does not read as a continuous recording")
     if kind == ".set" and (head.startswith(b"MATLAB 7.3") or head.startswith(b"\x89HDF")):
         return UnreadableError(
             "a .set in MATLAB's version 7.3 format, which MNE reads only where pymatreader and "
