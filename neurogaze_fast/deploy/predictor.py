@@ -56,8 +56,8 @@ class Predictor:
 
         Args:
             batch: faces that are read and brought to size at a time.
-            find_faces: look for a face in pictures of PHOTO_SIDE pixels and more; False: what is
-                given is a face, whatever its size.
+            find_faces: look for a face in pictures of PHOTO_SIDE pixels and more, but in arrays of
+                many; False: what is given is a face, whatever its size.
 
         Raises:
             ConfigError: `batch` is below 1.
@@ -134,22 +134,24 @@ class Predictor:
                 "`np.asarray(image.convert('RGB'))`."
             ) from cause
         found: list[Face] = []
+        # A block of equally large pictures is what some other program cut out.
+        look = self._find_faces and not (isinstance(images, np.ndarray) and images.ndim == 4)
         for start in range(0, len(faces), self.batch):
             size = self.engine.input_size
             part = faces[start : start + self.batch]
-            prepared = [self._prepare(face, size, start + i) for i, face in enumerate(part)]
+            prepared = [self._prepare(face, size, start + i, look) for i, face in enumerate(part)]
             answers = self.engine.run(np.stack([crop for crop, _ in prepared]))
             for (_, photo), *answer in zip(prepared, *answers, strict=True):
-                row = (output[None] for output in answer)
-                if photo is None:
-                    found += faces_of(*row)
-                else:
-                    found += faces_of(*row, photo.boxes, photo.qualities)
+                probabilities, affect = (output[None] for output in answer)
+                where = (None, None) if photo is None else (photo.boxes, photo.qualities)
+                found += faces_of(probabilities, affect, *where)
         return found[0] if single else found
 
-    def _prepare(self, face: Image, size: int, position: int) -> tuple[np.ndarray, Found | None]:
+    def _prepare(
+        self, face: Image, size: int, position: int, look: bool = True
+    ) -> tuple[np.ndarray, Found | None]:
         """(uint8 [size, size, 3], where it was found, if it had to be looked for)."""
-        photo = _photo(face) if self._find_faces else None
+        photo = _photo(face) if look else None
         found = None if photo is None else _face_in(photo, size, position)
         if found is not None:
             return found.faces[0], found

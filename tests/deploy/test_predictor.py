@@ -152,6 +152,13 @@ def test_a_face_that_fills_its_picture_is_taken_as_it_is(predictor, photo):
     np.testing.assert_array_equal(predictor._prepare(face, SIZE, 0)[0], prepare_face(face, SIZE))
 
 
+def test_what_is_said_to_be_a_face_is_not_searched(predictor, photo, monkeypatch):
+    monkeypatch.setattr(predictor_module, "_finder", None)  # calling it would fail
+    assert predictor.predict(photo[None])[0].box is None
+    monkeypatch.setattr(predictor, "_find_faces", False)
+    assert predictor.predict(photo).box is None
+
+
 def test_what_is_made_of_other_photos_is_said(predictor, photo, monkeypatch):
     two = np.hstack((photo, photo))
     with pytest.warns(PhotoWarning, match=r"Image 0, 1024 x 400 pixels, shows 2 faces"):

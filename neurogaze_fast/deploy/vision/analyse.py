@@ -69,7 +69,9 @@ class Analyser:
     def of_frames(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """The faces of frames that were followed, with their identities."""
         size = self.engine.input_size
-        crops, boxes, qualities = [], [], []
+        crops: list[np.ndarray] = []
+        boxes: list[np.ndarray] = []
+        qualities: list[Qualities | None] = []
         for frame in frames:
             at = frame.at
             if at is None:  # without a detector each frame is one face
@@ -85,7 +87,7 @@ class Analyser:
         answers = []
         for frame, places in zip(frames, boxes, strict=True):
             # Without a detector nobody is followed.
-            identities = frame.identities or [None] * len(places)
+            identities: list[int | None] = [*frame.identities] or [None] * len(places)
             answers.append([replace(next(faces), identity=i) for i in identities])
         return answers
 

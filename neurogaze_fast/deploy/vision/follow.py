@@ -167,7 +167,8 @@ def _between(before: Frame, after: Frame, frame: Frame) -> None:
                 start, end = of_first[one], of_last[two]
             rows.append((1 - share) * start + share * end)
         parts.append(np.array(rows, of_first.dtype).reshape(-1, *of_first.shape[1:]))
-    frame.at = Located(*parts)
+    boxes, points, squares = parts
+    frame.at = Located(boxes, points, squares)
 
 
 _BOX = np.array([[1, 0, 1, 0, 0], [0, 1, 0, 1, 0]], np.float64)

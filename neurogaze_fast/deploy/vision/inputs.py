@@ -96,7 +96,7 @@ def _take(
         found.append(Input(path, video, _free_name(name, video, taken)))
 
 
-def is_address(word: Path | str) -> bool:
+def is_address(word: object) -> bool:
     """Whether it begins as an address does."""
     return isinstance(word, str) and word.partition("://")[0].lower() in SCHEMES
 

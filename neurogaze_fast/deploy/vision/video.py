@@ -159,6 +159,7 @@ class StreamReader:
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        self._said.close()
 
 
 class VideoWriter:
