@@ -24,7 +24,7 @@ OPTIONS = (
 
 
 class Tab:
-    """One page; `troubles` are what its console holds of errors, `asked` the addresses it wanted."""
+    """One page; `troubles` are its console's errors, `asked` the addresses it wanted."""
 
     def __init__(self, process, to_browser, from_browser):
         self._process, self._to, self._from = process, to_browser, from_browser
@@ -103,17 +103,20 @@ class Tab:
             f"(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView();"
             " const r = e.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]; })()"
         )
+        where = {"x": left + across * wide, "y": top + down * high}
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=left + across * wide, y=top + down * high,
-                      button="left", clickCount=1)  # fmt: skip
+            self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **where)
 
     def press(self, key):
         """Press and release a key, by its DOM name."""
         codes = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowRight": 39}
         text = {"Enter": "\r", " ": " "}.get(key, "")
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=codes[key],
-                      **({"text": text} if text and kind == "keyDown" else {}))  # fmt: skip
+            more = {"text": text} if text and kind == "keyDown" else {}
+            code = codes[key]
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more
+            )
 
     def screenshot(self, path):
         """Write the whole page as PNG."""

@@ -11,7 +11,6 @@ import hashlib
 import re
 from importlib import resources
 
-
 _FOLDER = "neurogaze_fast.deploy.server"
 _PARTS = {
     "style": ("page.css",),

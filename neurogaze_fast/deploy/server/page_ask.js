@@ -80,6 +80,7 @@ async function read_photo(item, wanted) {
   const scale = as_it_is ? 1 : place(sending, opened, 0, 0, size.width, size.height, allowed());
   const blob = as_it_is ? item.file : await encode();
   if (opened.close) { opened.close(); }
+  if (!wanted()) { return; }
   item.frames.push(await predict(blob, item.find, null, size, scale, wanted));
 }
 
@@ -114,6 +115,7 @@ async function read_video(item, wanted) {
       const scale = place(sending, player, 0, 0, width, height, allowed());
       if (i === 0) { thumbnail(item, player, width, height); }
       const time = i * item.step, blob = await encode();
+      if (!wanted()) { return; }
       const frame = await predict(blob, item.find, time, { width, height }, scale, wanted);
       number_faces(item, frame);
       item.frames.push(frame);

@@ -113,6 +113,7 @@ async function film() {
       place(canvas, lens, ...part, allowed());
       const [picture, blob] = await Promise.all([createImageBitmap(canvas),
         new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92))]);
+      if (!wanted()) { return; }  /* nothing is sent after the camera is off */
       const size = { width: canvas.width, height: canvas.height };
       const frame = await predict(blob, find, (performance.now() - began) / 1000, size, 1, () => false);
       if (!wanted()) { return; }

@@ -96,13 +96,15 @@ const wait = (name) => new Promise((done) => { (waits[name] ||= []).push(done); 
 const end = async (name, value) => { waits[name].shift()(value); await tick(); await tick(); };
 let live = 0;
 class Element {
-  constructor() { Object.assign(this, { textContent: "", children: [], style: {}, files: [], value: "",
-    rows: [], checked: false, hidden: false, drawn: null, videoWidth: 9, videoHeight: 9 });
+  constructor() { Object.assign(this, { textContent: "", children: [], style: {}, files: [],
+    value: "", rows: [], checked: false, hidden: false, drawn: null, videoWidth: 9,
+    videoHeight: 9 });
     this.classList = { add() {}, remove() {} }; }
   get firstElementChild() { return this.children[0]; }
-  get lastElementChild() { const e = this.children.at(-1); e.remove = () => this.children.pop(); return e; }
+  get lastElementChild() { return this.children.at(-1); }
   get tBodies() { return [this]; }
   append(...more) { for (const e of more) {
+    e.remove = () => this.children.splice(this.children.indexOf(e), 1);
     e.replaceWith = (other) => { this.children[this.children.indexOf(e)] = other; };
     this.children.push(e); } }
   setAttribute() {} removeAttribute(name) { this[name] = ""; } replaceChildren() {} pause() {}
@@ -125,16 +127,17 @@ const picture = (name) => ({ name, type: "image/png", size: 1, width: 4, height:
 const choose = (name) => { elements.file.files = [picture(name)]; elements.file.onchange(); };
 const click = () => { if (!elements.camera.disabled) { elements.camera.onclick(); } };
 const thumb = (i) => elements.thumbs.children[i].onclick();
-const state = () => ({ drawn: elements.photo.hidden ? elements.view.drawn : elements.photo.src, live,
+const state = () => ({ live,
+  drawn: elements.photo.hidden ? elements.view.drawn : elements.photo.src,
   says: elements.status.textContent.split(",")[0] });
 const now = (name) => { out[name] = state(); };
 """
 NOTHING = "\u00a0"
 PLAYS = {
     "the first of two photos is answered while the second is seen": (
-        """choose("A"); choose("B"); await end("A", picture("A")); await end("answer A", reply("a"));
-        now("waiting"); await end("B", picture("B")); await end("answer B", reply("b"));
-        now("answered"); thumb(0); now("the first");""",
+        """choose("A"); choose("B"); await end("A", picture("A"));
+        await end("answer A", reply("a")); now("waiting"); await end("B", picture("B"));
+        await end("answer B", reply("b")); now("answered"); thumb(0); now("the first");""",
         {
             "waiting": {"drawn": "B", "live": 0, "says": "..."},
             "answered": {"drawn": "B", "live": 0, "says": "b"},
@@ -168,6 +171,12 @@ PLAYS = {
         choose("A"); await end("A", picture("A")); await end("answer A", reply("a"));
         await end("answer camera", reply("f")); now("photo");""",
         {"photo": {"drawn": "A", "live": 0, "says": "a"}},
+    ),
+    "the camera off while its picture is made": (
+        """click(); await end("camera", camera()); await end("play"); click(); await tick();
+        await end("frame", picture("F")); now("off");
+        out.sent = Object.keys(waits).filter((name) => name.startsWith("answer"));""",
+        {"off": {"drawn": None, "live": 0, "says": NOTHING}, "sent": []},
     ),
     "the camera on and off": (
         """click(); await end("camera", camera()); await end("play");
