@@ -33,7 +33,8 @@ class MachineConfig:
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
     threads: int = 0
-    """CPU threads; 0: as many as torch takes. The last digits of a result depend on it."""
+    """CPU threads; 0: a thread for each core there is, or that a container's CPU quota allows. The
+    last digits of a result depend on it."""
     deterministic: bool = False
     """On a GPU, only deterministic kernels (a CPU run repeats bitwise with the same threads)."""
     seed: int = 0

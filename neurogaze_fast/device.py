@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,10 +31,16 @@ def pick_device(name: str) -> torch.device:
 
 
 def prepare_torch(config: MachineConfig) -> None:
-    """Seeds, threads and determinism, before anything is allocated."""
+    """Seeds, threads and determinism, before anything is allocated.
+
+    Without --threads or OMP_NUM_THREADS torch takes every core it may run on; under a container's
+    CPU quota, which it does not know of, it gets as many threads as that allows.
+    """
     torch.manual_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores().usable))
     torch.backends.cudnn.benchmark = not config.deterministic
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.environment import cpu_model, cpuinfo
 from neurogaze_fast.packages import PACKAGES, Package, try_imports
 
@@ -116,9 +117,11 @@ def _torch() -> str:
 
 
 def _cpu() -> str:
-    total = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
-    return f"{cpu_model()}, {usable} of {total} logical cores usable"
+    cores = usable_cores()
+    detail = f"{cpu_model()}, {cores.allowed} of {cores.total} logical cores usable"
+    if cores.quota is not None:
+        detail += f", limited to the time of {cores.quota:g} for this container"
+    return detail
 
 
 def _instructions() -> str:

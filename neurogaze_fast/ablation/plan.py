@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from neurogaze_fast.ablation.arms import ARMS, KD_TEACHER, Arm
 from neurogaze_fast.ablation.config import AblateConfig
 from neurogaze_fast.artifacts import check_fields, sha256_file
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.student.config import RECIPES, TrainConfig, train_config_from_json
 from neurogaze_fast.training.run_folder import read_config
@@ -177,8 +177,7 @@ def train_flags(config: TrainConfig) -> list[str]:
 
 def side_by_side(jobs: int, device: str, runs: int) -> tuple[int, int]:
     """(runs at a time, CPU threads of each), where `jobs` 0 asks for a choice."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
+    cores = usable_cores().usable
     if jobs == 0:
         jobs = 4 if device == "cuda" else cores
     jobs = max(1, min(jobs, runs))

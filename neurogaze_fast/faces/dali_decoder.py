@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces.decode import encode_grey, plausible
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.stream import DecodeFailed
-from neurogaze_fast.faces.torch_decoder import usable_cpus
 from neurogaze_fast.pictures import CorruptImage
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class DaliDecoder:
         """
         require_dali()
         self._device = torch.device(device)
-        self._threads = threads or min(8, usable_cpus())
+        self._threads = threads or min(8, usable_cores().usable)
         self._operator = "mixed" if self._device.type == "cuda" else "cpu"
         self.name = f"dali ({self._operator})"
         self._idle: dict[tuple[int, bool, int], Pipeline] = {}

@@ -7,7 +7,6 @@ decoder's (dali_decoder.py, torch_decoder.py).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.faceset import FaceRows, hash_image, joined_affect
 from neurogaze_fast.pictures import CorruptImage, decode_grey
@@ -176,7 +176,7 @@ class EncodedSplit(FaceRows):
                 return str(cause)
             return None
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores().usable) as pool:
             reasons = list(pool.map(decode, range(len(self))))
         damaged = {row: reason for row, reason in enumerate(reasons) if reason is not None}
         refuse_many_damaged(
@@ -235,7 +235,7 @@ class EncodedSplit(FaceRows):
             instead = f"unreadable {self.name} {self.rows[row]}".encode()
             return hash_image(instead if data is None else data)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores().usable) as pool:
             return np.array(list(pool.map(digest, range(len(self)))), dtype="V16")
 
     def add_to(self, digest: hashlib._Hash) -> None:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import DataError
 
 try:
@@ -113,8 +114,7 @@ def read_fer_csv(path: Path, *, threads: int | None = None) -> FerCsv:
 def _read_native(file: BinaryIO, layout: _Layout, threads: int | None) -> FerCsv:
     """Read up to the first row that is not in its regular form; leaves `file` there."""
     if threads is None:
-        affinity = getattr(os, "sched_getaffinity", None)
-        threads = min(len(affinity(0)) if affinity else os.cpu_count() or 1, _MAX_THREADS)
+        threads = min(usable_cores().usable, _MAX_THREADS)
     size = os.fstat(file.fileno()).st_size
     *columns, stop = _io.parse_fer_rows(
         file.fileno(), start=file.tell(), size=size, threads=threads, **vars(layout)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.order import EpochOrder
@@ -163,7 +164,7 @@ def _decoder(kind: str, workers: int, device: torch.device) -> Decoder:
     from neurogaze_fast.faces.dali_decoder import DaliDecoder
     from neurogaze_fast.faces.torch_decoder import TorchDecoder
 
-    workers = workers or min(MOST_WORKERS, os.cpu_count() or 1)
+    workers = workers or min(MOST_WORKERS, usable_cores().usable)
     if kind == "dali" or (kind != "torch" and _dali_installed()):
         return DaliDecoder(device, threads=workers)
     return TorchDecoder(device, workers=workers)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.faces.encoded import EncodedSplit
 from neurogaze_fast.faces.stream import DecodeFailed
 from neurogaze_fast.pictures import CorruptImage
@@ -36,7 +37,7 @@ class TorchDecoder:
     def __init__(self, device: torch.device, workers: int | None = None) -> None:
         """`workers`: processes, by default one for each CPU and at most 8; 0: decode here."""
         self._device = torch.device(device)
-        self._workers = min(8, usable_cpus()) if workers is None else workers
+        self._workers = min(8, usable_cores().usable) if workers is None else workers
         self.name = f"torch, {self._workers} worker{'s' if self._workers != 1 else ''}"
         self._faces: EncodedSplit | None = None
         self._plan = _Plan()
@@ -143,10 +144,3 @@ def _settle_in(worker: int) -> None:
 
 def _as_it_is(answer: Any) -> Any:
     return answer
-
-
-def usable_cpus() -> int:
-    """CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

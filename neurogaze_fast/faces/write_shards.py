@@ -25,6 +25,7 @@ from neurogaze_fast.artifacts import (
     sha256_bytes,
     sha256_file,
 )
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import DataError, OutputExistsError
 from neurogaze_fast.faces.decode import encode_grey, plausible
 from neurogaze_fast.faces.encoded import EncodedSplit
@@ -215,7 +216,7 @@ def _images(split: FaceRows, side: int, progress: Progress) -> Iterator[tuple[in
         except OSError as cause:
             return f"cannot be read: {cause.strerror}"
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores().usable) as pool:
         for start in range(0, len(split), _BLOCK):
             block = range(start, min(start + _BLOCK, len(split)))
             yield from zip(block, pool.map(prepare, block), strict=True)
@@ -255,7 +256,7 @@ def _common_side(faces: FaceSet) -> int:
             except OSError:
                 return None  # counted where it is decoded
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores().usable) as pool:
             sizes.update(size for size in pool.map(header, range(len(split))) if size)
     (width, height), _ = sizes.most_common(1)[0] if sizes else ((0, 0), 0)
     if len(sizes) == 1 and width == height:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from neurogaze_fast.artifacts import check_fields
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.distributed import World
 from neurogaze_fast.errors import CheckpointError, DataError, Interrupted, NonFiniteError
 from neurogaze_fast.faces.loaders import open_loader
@@ -36,6 +37,7 @@ from neurogaze_fast.training.guard import LIMIT
 from neurogaze_fast.training.machine_state import machine_state, restore_machine_state
 from neurogaze_fast.training.progress import RunProgress
 from neurogaze_fast.training.schedule import learning_rate
+from neurogaze_fast.training.shared_cores import SharedCores
 
 ALONE = World()
 SMALLEST_SCALE = 2.0**-14
@@ -92,6 +94,8 @@ class Trainer:
         self.run: str | None = None
         """Identity of the run that checkpoints must belong to: the seal of its config.json."""
         self._seconds = self._wait = 0.0
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        self._cores = SharedCores(self._warn, threads=threads, cores=usable_cores().total)
         self._stop = threading.Event()
 
     @property
@@ -130,7 +134,9 @@ class Trainer:
             asked = time.monotonic()
             batch = next(batches)
             self._wait += time.monotonic() - asked
+            began = time.monotonic()
             self._train_step(batch)
+            self._cores.step(time.monotonic() - began, len(batch.rows), size)
             self.batch += 1
             self.step += 1
             due = time.monotonic() - saved > config.checkpoint_minutes * 60

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
+from neurogaze_fast.cores import usable_cores
 from neurogaze_fast.errors import CheckpointError, Interrupted, NonFiniteError
 from neurogaze_fast.teacher.config import TrainTeacherConfig
 from neurogaze_fast.teacher.losses import TERMS, consistency, consistency_ramp, supervised_terms
@@ -26,6 +27,7 @@ from neurogaze_fast.training.machine_state import machine_state, restore_machine
 from neurogaze_fast.training.optimizer import adamw
 from neurogaze_fast.training.progress import RunProgress
 from neurogaze_fast.training.schedule import learning_rate
+from neurogaze_fast.training.shared_cores import SharedCores
 
 Validate = Callable[[TeacherModel], dict[str, float]]
 
@@ -80,6 +82,10 @@ class TeacherTrainer:
         self.counted = torch.zeros((), dtype=torch.float64, device=self.device)
         self.history: list[dict[str, Any]] = []
         self._seconds = 0.0
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        self._cores = SharedCores(
+            self._warn, threads=threads, cores=usable_cores().total, unit="windows"
+        )
 
     def fit(self) -> list[dict[str, Any]]:
         """Train from the current state to the end; return one entry per epoch.
@@ -99,7 +105,9 @@ class TeacherTrainer:
         self.model.train()
         started = saved = time.monotonic()
         for labelled, unlabelled in self.batches.epoch(self.epoch, start=self.batch):
+            began = time.monotonic()
             self._train_step(labelled, unlabelled)
+            self._cores.step(time.monotonic() - began, len(labelled))
             self.batch += 1
             self.step += 1
             due = time.monotonic() - saved > self.config.checkpoint_minutes * 60
@@ -150,6 +158,9 @@ class TeacherTrainer:
         values = torch.stack([loss, mse, discordance, agreement]).detach().double()
         self.totals += torch.where(bad > 0, 0.0, values)
         self.counted += 1 - bad
+
+    def _warn(self, line: str) -> None:
+        self._console.print(f"[yellow]{escape(line)}[/]", highlight=False, soft_wrap=True)
 
     def _index(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows).to(self.device)

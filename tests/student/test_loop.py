@@ -140,3 +140,12 @@ def test_checkpoint_of_another_architecture_is_refused(faces, tmp_path, straight
     trainer = make(faces, tmp_path, model="resnet50")
     with pytest.raises(CheckpointError, match=r"is of .*resnet18"):
         trainer.load_state_dict(straight[0], "file")
+
+
+def test_every_step_is_told_to_what_watches_the_cores(faces, tmp_path, monkeypatch):
+    trainer = make(faces, tmp_path, epochs=1, size=16, threads=1)
+    told = []
+    monkeypatch.setattr(trainer._cores, "step", lambda *step: told.append(step))
+    trainer.fit()
+    assert len(told) == trainer.total_steps
+    assert all(seconds > 0 and (count, size) == (16, 16) for seconds, count, size in told)
