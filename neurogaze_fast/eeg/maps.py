@@ -17,6 +17,7 @@ FLAGS = {"interpolated": 1, "blink": 2, "no_baseline": 4}
 """Bits of a window's `flags`. interpolated: at least one channel of its trial was bad and was
 replaced; blink: the front of the head moves as in a blink; no_baseline: corrected by its trial's
 own mean, for want of a recording before the clip."""
+_BLOCK = 4096
 UNKNOWN_CLIP = -1
 """The `clip` of windows whose clip nobody wrote down."""
 ROWS = {
@@ -112,7 +113,7 @@ class MapSet:
     def _problem(self) -> str | None:
         """What is wrong with the values, if anything."""
         for name in ("maps", "power", "start"):
-            if not np.isfinite(getattr(self, name)).all():
+            if not _finite(getattr(self, name)):
                 return f"{name} holds a value that is not finite"
         if not np.array_equal(np.isnan(self.valence), np.isnan(self.arousal)):
             return "a window has one of valence and arousal without the other"
@@ -120,7 +121,7 @@ class MapSet:
             rated = getattr(self, name)[self.labelled]
             if (np.abs(rated) > 1).any():
                 return f"{name} {rated[np.abs(rated) > 1][0]:g} lies outside [-1, 1]"
-        if self.signals is not None and not np.isfinite(self.signals).all():
+        if self.signals is not None and not _finite(self.signals):
             return "signals hold a value that is not finite"
         scaled = (len(self.subjects), len(self.bands), len(self.names))
         for name in ("level", "spread"):
@@ -216,3 +217,9 @@ class MapSet:
         from neurogaze_fast.eeg.map_files import load_maps
 
         return load_maps(folder)
+
+
+def _finite(values: np.ndarray) -> bool:
+    """Whether all of [N, ...] are; in blocks, because the answers take as much memory as bytes."""
+    blocks = range(0, len(values), _BLOCK)
+    return all(bool(np.isfinite(values[first : first + _BLOCK]).all()) for first in blocks)

@@ -1,7 +1,8 @@
-"""Walks the tags of a MATLAB 5 file before scipy reads it.
+"""Walks the tags of a MATLAB 5 file, trusting none of them.
 
-scipy's parser trusts the tags: an unknown type code makes it read outside its tables, and the whole
-process dies. A damaged file must be an error instead. The format is MathWorks' "MAT-File Format"
+scipy's parser does trust them: an unknown type code makes it read outside its tables, and the whole
+process dies. A damaged file must be an error instead. :mod:`~neurogaze_fast.eeg.mat_read` keeps
+what the walk comes across. The format is MathWorks' "MAT-File Format"
 (level 5): a header of 128 bytes, then elements of 8 bytes of tag (type, bytes) and data padded to
 8, or of 4 and 4 for up to four bytes of data. A compressed element holds one matrix; a matrix
 holds elements, and in a cell or struct further matrices.
@@ -207,7 +208,7 @@ class Walker:
             for _ in range(3 + is_complex):
                 self._data(tuple(SIZE_OF_TYPE), end)
             return None
-        held = None
+        numbers: Any = None
         for _ in range(1 + is_complex):
             allowed = (1, 2, 3, 4, 16, 17, 18) if kind == CHAR else tuple(SIZE_OF_TYPE)
             of_type, count, inline = self._tag(allowed, end)
@@ -218,15 +219,15 @@ class Walker:
                     f"{entries} entries in {count} bytes before byte {self._source.at}"
                 )
             if kind == CHAR and count <= 1024:
-                held = self._kept_text(self._taken(count, inline), of_type)
+                numbers = self._kept_text(self._taken(count, inline), of_type)
             elif inline is not None:
-                held = self._kept_inline(inline, of_type, shape)
+                numbers = self._kept_inline(inline, of_type, shape)
             elif kind == CHAR:
                 self._source.skip(_padded(count))
             else:
-                held = self._kept_numbers(of_type, count, shape)
+                numbers = self._kept_numbers(of_type, count, shape)
                 self._source.skip(_padded(count) - count)
-        return None if is_complex else held
+        return None if is_complex else numbers
 
     def _kept_inline(self, data: bytes, of_type: int, shape: tuple[int, ...]) -> Any:
         return None

@@ -214,7 +214,7 @@ def test_sigterm_exits_143_and_resumes_to_the_same_teacher(
     options = [*QUICK, "--folds", "3"]
     stopped = launch([maps_folder, *options, "--out", "stopped"], tmp_path)
     deadline = time.monotonic() + 100
-    while not list((tmp_path / "stopped" / "checkpoints" / "fold-0").glob("last_*.json")):
+    while not list((tmp_path / "stopped" / "checkpoints" / "fold-0-clips-0").glob("last_*.json")):
         assert time.monotonic() < deadline
         assert stopped.poll() is None, stopped.stderr.read()
         time.sleep(0.01)
