@@ -112,7 +112,7 @@ def plot_scores(result: dict[str, Any], path: Path) -> None:
     for axes in grid.flat:
         handles, labels = axes.get_legend_handles_labels()
         drawn |= dict(zip(labels, handles, strict=True))
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", ncols=5, frameon=False)
     _, lead = split_scores(result)[0]
     synthetic = "SYNTHETIC recordings. " if result["synthetic"] else ""
     unit = "subjects and films" if lead["bootstrap"].get("unit") == "subject x clip" else "subjects"
