@@ -76,7 +76,8 @@ class _EdfRecording:
             for s in self._signals
         ]
         self.seconds = self._file.seconds
-        self.points, self.sphere = {}, HEAD
+        self.points: dict[str, np.ndarray] = {}
+        self.sphere = HEAD
         self.gaps = self._file.gaps
         self.cut_short = self._file.cut_short
 

@@ -108,11 +108,13 @@ def plot_scores(result: dict[str, Any], path: Path) -> None:
             _bars(axes, pooled, measure)
             axes.set_title(f"{_TITLES[measure]}, per {level}", fontsize=10)
         axes_row[0].set_ylabel(textwrap.fill(title, 34), fontsize=9)
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for axes in grid.flat:
         handles, labels = axes.get_legend_handles_labels()
         drawn |= dict(zip(labels, handles, strict=True))
-    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(
+        list(drawn.values()), list(drawn), loc="outside lower center", ncols=5, frameon=False
+    )
     _, lead = split_scores(result)[0]
     synthetic = "SYNTHETIC recordings. " if result["synthetic"] else ""
     unit = "subjects and films" if lead["bootstrap"].get("unit") == "subject x clip" else "subjects"

@@ -128,7 +128,9 @@ def _options(
     options: dict[str, Any], bands: tuple[str, ...], file: Path, *, signals: bool
 ) -> PrepareEegConfig:
     known = {field.name for field in dataclasses.fields(PrepareEegConfig)}
-    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if k in known}
+    kept: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if k in known
+    }
     unused = Path("unused")
     kept |= {"out": unused, "demo": False, "recording": unused, "ratings": unused}
     kept |= {"mahnob_labels": False, "keep_signals": signals}
