@@ -150,7 +150,7 @@ class Batcher:
                 return await job.answer
         except TimeoutError:
             self._watcher.shed("deadline")
-            raise RequestError(504, f"no answer within {deadline_s:g} s") from None
+            raise RequestError(504, "no answer within the deadline") from None
         finally:
             if job in self._queue:  # nobody waits for it any more: do not compute it
                 self._queue.remove(job)

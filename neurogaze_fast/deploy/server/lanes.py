@@ -48,7 +48,7 @@ class Due:
 
 def late(deadline_s: float) -> RequestError:
     """What a request is told whose answer did not come in time."""
-    return RequestError(504, f"no answer within {deadline_s:g} s")
+    return RequestError(504, f"no answer within the deadline of {deadline_s:g} s")
 
 
 class Lane:
