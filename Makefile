@@ -12,7 +12,7 @@ ifeq ($(shell command -v nvidia-smi),)
 export TORCH_CUDA_ARCH_LIST ?= 9.0
 endif
 
-.PHONY: train test test-plain coverage serve bench scorecard gpu lint lock clean
+.PHONY: train test test-plain coverage serve docs bench scorecard gpu lint lock clean
 .DEFAULT_GOAL := train
 
 train: $(DEMO)/bank.safetensors  ## from drawn faces and simulated EEG to a student and its report
@@ -44,6 +44,9 @@ coverage: $(VENV)/.installed-test  ## which lines the tests run, child processes
 
 serve: $(VENV)/.installed-serve  ## the model inside the package as a web page
 	$(BIN)/python -m neurogaze_fast.serve
+
+docs: $(VENV)/.installed-docs  ## the documentation as a site: build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(VENV)/.installed-bench  ## measure; tables in benchmarks/README.md
 	$(BIN)/python -m pytest benchmarks -q --benchmark-columns=median,rounds --benchmark-sort=name
@@ -86,7 +89,8 @@ $(VENV)/.installed: $(SOURCES)
 extras-serve := serve,vision
 extras-test := test
 extras-bench := bench
-$(VENV)/.installed-serve $(VENV)/.installed-test $(VENV)/.installed-bench: \
+extras-docs := docs
+$(VENV)/.installed-serve $(VENV)/.installed-test $(VENV)/.installed-bench $(VENV)/.installed-docs: \
 		$(VENV)/.installed-%: $(VENV)/.installed
 	if $(LOCKED); then \
 		$(PIP) install -q --require-hashes -r requirements/$*.txt; \

@@ -1,8 +1,8 @@
-"""README's accuracy tables, from the committed results of the runs.
+"""The accuracy tables of docs/results.md, from the committed results of the runs.
 
 ``benchmarks/results/accuracy/STUDY/`` holds what an ablation leaves (``metrics.json`` and
 ``history.json`` in ``runs/ARM/seedN/``) and ``study.json``: a title, what it is about, the command.
-This writes the tables between two markers of README.md; a test fails where they differ from the
+This writes the tables between two markers of that page; a test fails where they differ from the
 files.
 
     python -m benchmarks.results_table            # after adding or changing a study
@@ -29,7 +29,7 @@ from neurogaze_fast.ablation.tables import (
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "benchmarks/results/accuracy"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs/results.md"
 BEGIN = "<!-- accuracy tables: written by python -m benchmarks.results_table -->"
 END = "<!-- end of accuracy tables -->"
 PAPER = {
@@ -89,7 +89,7 @@ def tables():
 
 
 def replaced(text):
-    """README's text with the present tables."""
+    """The page's text with the present tables."""
     before, rest = text.split(BEGIN)
     return before + tables() + rest.split(END)[1]
 
@@ -121,7 +121,7 @@ def main():
     given = parser.parse_args()
     if given.add:
         add(Path(given.add[0]), given.add[1])
-    README.write_text(replaced(README.read_text()))
+    PAGE.write_text(replaced(PAGE.read_text()))
 
 
 if __name__ == "__main__":

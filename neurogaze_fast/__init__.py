@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neurogaze_fast.deploy.analysis import Faces as Faces
     from neurogaze_fast.deploy.analysis import analyse as analyse
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 switch_off_reports()
 

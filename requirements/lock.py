@@ -23,6 +23,7 @@ SETS = {
     "serve": ("eeg", "serve", "vision"),
     "test": ("eeg", "test"),
     "bench": ("eeg", "bench"),
+    "docs": ("eeg", "docs"),
 }
 """Extras of each lock file; all of them hold what the package needs to build and to run."""
 BASE = "train"

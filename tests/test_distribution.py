@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = (".ci", "benchmarks", "csrc", "docs", "neurogaze_fast", "requirements", "tests")
+PARTS = (
+    *(".ci", ".github", "benchmarks", "csrc", "docs", "neurogaze_fast", "requirements", "tests"),
+)
 MADE = ("*.so", "*.pyc", "__pycache__", ".*_cache", "node_modules")
 BUILD = "from setuptools import build_meta; print(build_meta.build_{kind}({folder!r}))"
 USE = """

@@ -17,6 +17,7 @@ EXTRAS = {
     "serve": ["eeg", "serve", "vision"],
     "test": ["eeg", "test"],
     "bench": ["eeg", "bench"],
+    "docs": ["eeg", "docs"],
 }
 
 

@@ -1,6 +1,6 @@
-"""The scorecard's tables: on the terminal, and between the markers of README files.
+"""The scorecard's tables: on the terminal, and between the markers of two documents.
 
-A test fails where a README differs from the newest file of results.
+A test fails where a document differs from the newest file of results.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def short_table(result: dict[str, Any]) -> str:
-    """For README.md: what is put in, how often, and what came of it."""
+    """For docs/results.md: what is put in, how often, and what came of it."""
     rows = []
     for entry in result["rows"]:
         name, fault, n, failures, _, _, said = cells(entry)
@@ -112,7 +112,7 @@ def said_of(result: dict[str, Any]) -> str:
 
 
 DOCUMENTS = {
-    ROOT / "README.md": short_table,
+    ROOT / "docs/results.md": short_table,
     ROOT / "benchmarks/README.md": long_table,
 }
 

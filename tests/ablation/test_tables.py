@@ -1,7 +1,6 @@
-"""Tables made from the summary alone; README's are those of the committed runs."""
+"""Tables made from the summary alone; the page of results shows those of the committed runs."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,6 @@ from neurogaze_fast.ablation.summary import summarise
 from neurogaze_fast.ablation.tables import arm_rows, difference_rows, latex, markdown, notes
 from neurogaze_fast.errors import DataError
 from tests.ablation.runs import fingerprint, write_run
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -101,9 +98,9 @@ def test_a_study_keeps_what_tells_its_runs_apart_and_no_folder_of_the_machine(
     assert summary["core_hours"] == pytest.approx(40 / 3600)
 
 
-def test_readme_shows_the_committed_results():
+def test_the_page_shows_the_committed_results():
     from benchmarks import results_table
 
-    text = README.read_text()
+    text = results_table.PAGE.read_text()
     assert results_table.STUDIES.is_dir()
     assert results_table.replaced(text) == text, "run python -m benchmarks.results_table"
