@@ -104,8 +104,9 @@ def known_flags():
 OTHERS = {
     *("nproc-per-node", "nnodes", "rdzv-backend", "rdzv-endpoint", "rdzv-id", "max-restarts"),
     *("model-repository", "data-binary", "help", "version", "rows", "readme"),
+    *("rm", "read-only", "ignore-scripts", "prefix", "bind"),
 }
-"""Flags of torchrun, Triton and curl, of every command, and of the scorecard."""
+"""Flags of torchrun, Triton, curl, docker and npm, of every command, and of the scorecard."""
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=name_of)

@@ -146,7 +146,7 @@ def test_versions_agree():
 
     version = neurogaze_fast.__version__
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
-    assert f"image: neurogaze-fast:{version} " in (ROOT / "docs/kubernetes.yaml").read_text()
+    assert f"image: neurogaze_fast:{version} " in (ROOT / "docs/kubernetes.yaml").read_text()
     pins = (ROOT / "constraints.txt").read_text()
     ruff = re.search(r"^ruff==(\S+)$", pins, re.MULTILINE)[1]
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
