@@ -29,7 +29,7 @@ class MachineConfig:
     """Options of both trainers that say on what a run is computed, and how often it is saved."""
 
     amp: bool = False
-    """Mixed precision."""
+    """Mixed precision: 16 bits where that is safe; faster on processors made for it."""
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
     threads: int = 0

@@ -44,7 +44,8 @@ class StudentOptions:
     safetensors with --stem imagenet."""
 
     variant: Literal["b0", "b1", "b2", "b3"] = "b3"
-    """b0: CE; b1: + KD; b2: + Proto-KD; b3: + D-Geo."""
+    """b0: cross-entropy (CE) alone; b1: and distillation from the raters' votes (KD); b2: and the
+    pull towards the bank's prototypes (Proto-KD); b3: and the class means' geometry (D-Geo)."""
     recipe: Literal["default", "paper", "fast"] = "default"
     """default: ours, the best found; paper: the published settings; fast: ours with 12 epochs.
     Where neither this nor --data is given: fast, because the demo set is small."""
@@ -63,7 +64,7 @@ class StudentOptions:
     """Rows trained on and cross-entropy's targets; shared: argmax's rows, those tied for the most
     votes share the target. Models are chosen by argmax scores."""
     class_weights: Literal["sqrt", "inverse", "none", "fourth-root"] = "sqrt"
-    """Class weights of cross-entropy: power of the inverse frequency."""
+    """Weights of rare emotions in cross-entropy: this power of one over their frequency."""
     class_weight_mean: Literal["rows", "classes"] = "rows"
     """What of the class weights has mean 1: what the training rows get, so that cross-entropy is as
     large as without them; or the eight numbers, as version 0.1 had it (with sqrt cross-entropy is
@@ -77,11 +78,11 @@ class StudentOptions:
     kd_loss: Literal["kl", "mse"] = "kl"
     """Distillation on softened probabilities, or on logits."""
     kd_weight: float = 2.3
-    """Weight of KD."""
+    """Weight of KD beside cross-entropy, whose weight is 1."""
     kd_temperature: float = 1.0
     """Temperature of --kd-loss kl."""
     proto_weight: float = 0.276
-    """Weight of Proto-KD."""
+    """Weight of Proto-KD beside cross-entropy."""
     tau: float = 0.90
     """Softmax temperature of Proto-KD's cosines."""
     sigma: float = 0.3
@@ -99,12 +100,12 @@ class StudentOptions:
     centre_bank: bool = False
     """Subtract the bank's mean direction first."""
     geo_weight: float = 0.0276
-    """Weight of D-Geo."""
+    """Weight of D-Geo beside cross-entropy, once its ramp has reached 1."""
     variance_cap: float | Literal["auto"] = 0.2
     """D-Geo: variance a high-valence class may have; auto: half of what these classes have on
     average shortly before D-Geo starts, so that it binds (0.2 hardly ever does)."""
     margin: float = 0.5
-    """D-Geo: cosine distance class means should keep."""
+    """D-Geo: cosine distance that the class means of a batch should keep from one another."""
     geo_start: float = 0.2
     """D-Geo: fraction of the run at which its ramp starts."""
     geo_end: float = 0.6
