@@ -12,6 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from neurogaze_fast.faces.synthetic import draw_faces
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = (
@@ -130,3 +133,12 @@ def test_its_wheel_runs_native_operators_in_a_clean_environment(source, tmp_path
     assert found["cpu"][0], found["cpu"]
     assert found["io"][0], found["io"]
     assert found["found"] == pytest.approx(found["wanted"], rel=1e-5)
+
+    # And it answers for a picture, with the model that came in the wheel.
+    Image.fromarray(draw_faces("train", 1)[0][0]).save(tmp_path / "face.png")
+    words = ("-m", "neurogaze_fast", "predict", "face.png", "--no-detect", "--threads", "1")
+    said = python(*words, cwd=tmp_path, executable=clean)
+    assert "compact" in said
+    header, row = (tmp_path / "predictions/results.csv").read_text().splitlines()
+    assert header.startswith("source,")
+    assert row.startswith("face.png,")
