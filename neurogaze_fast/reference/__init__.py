@@ -6,7 +6,16 @@ runs where no native operator is built.
 
 from neurogaze_fast.reference.augment import augment, augment_params
 from neurogaze_fast.reference.logit_loss import logit_loss
+from neurogaze_fast.reference.optimizer_step import gradient_norm, optimizer_step
 from neurogaze_fast.reference.proto_geo_loss import proto_geo_loss
 from neurogaze_fast.reference.topomap import topomap
 
-__all__ = ["augment", "augment_params", "logit_loss", "proto_geo_loss", "topomap"]
+__all__ = [
+    "augment",
+    "augment_params",
+    "gradient_norm",
+    "logit_loss",
+    "optimizer_step",
+    "proto_geo_loss",
+    "topomap",
+]

@@ -6,7 +6,9 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from neurogaze_fast.reference.optimizer_step import move_towards
 
 
 class ExponentialMovingAverage:
@@ -19,23 +21,34 @@ class ExponentialMovingAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(model).requires_grad_(False).eval()
         self._decay = decay
-        own_values, values = self.module.state_dict().values(), model.state_dict().values()
-        pairs = list(zip(own_values, values, strict=True))
-        self._averaged = [(own, other) for own, other in pairs if own.is_floating_point()]
-        self._copied = [(own, other) for own, other in pairs if not own.is_floating_point()]
+        self.weights: dict[Tensor, Tensor] = dict(
+            zip(model.parameters(), self.module.parameters(), strict=True)
+        )
+        """The average of each parameter, as :meth:`SkippingAdamW.lead` takes it."""
+        self._buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
         device = next(model.parameters()).device
         self._updates = torch.zeros((), dtype=torch.float32, device=device)
+
+    def share(self) -> Tensor:
+        """[] float32: the share of the way that the average goes in this update."""
+        return 1 - torch.clamp((1 + self._updates) / (10 + self._updates), max=self._decay)
 
     @torch.no_grad()
     def update(self) -> None:
         """Take one step towards the model's present weights and buffers."""
-        follow = 1 - torch.clamp((1 + self._updates) / (10 + self._updates), max=self._decay)
-        own = [pair[0] for pair in self._averaged]
-        change = torch._foreach_sub([pair[1] for pair in self._averaged], own)
-        torch._foreach_mul_(change, follow)
-        torch._foreach_add_(own, change)
-        for mine, other in self._copied:
-            mine.copy_(other)
+        parameters = [p.detach() for p in self.weights]
+        move_towards(list(self.weights.values()), parameters, self.share())
+        self.update_buffers()
+
+    @torch.no_grad()
+    def update_buffers(self) -> None:
+        """The rest of an update whose weights the optimiser has led here."""
+        followed = [pair for pair in self._buffers if pair[0].is_floating_point()]
+        if followed:
+            move_towards([own for own, _ in followed], [b for _, b in followed], self.share())
+        for own, other in self._buffers:
+            if not own.is_floating_point():
+                own.copy_(other)
         self._updates += 1
 
     def state_dict(self) -> dict[str, Any]:

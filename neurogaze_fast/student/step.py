@@ -50,10 +50,9 @@ class StudentStep:
         self._dtype = amp_dtype(config)
         network = _Network(model, objective, device.type, self._dtype, compiled=config.compile)
         self._network = world.wrap(network, device)
-        self._parameters = [*model.parameters(), *objective.parameters()]
         self.rate = torch.zeros((), device=device)
         self.optimizer = adamw(
-            self._parameters,
+            [*model.parameters(), *objective.parameters()],
             learning_rate=self.rate,
             weight_decay=config.weight_decay,
             capturable=device.type == "cuda",
@@ -229,17 +228,19 @@ class StudentStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(terms[0]).backward()
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip)
+        norm = self.optimizer.gradient_norm(self.config.clip)
         values = self._world.mean(terms.detach().double())
         # An fp16 overflow is the scaler's to handle: there only a non-finite loss is a bad batch.
         judged = values[0] if self.scaler.is_enabled() else norm
         bad = self.guard.after_backward(values[0], judged, self.step)
         if not self.scaler.is_enabled():
             self.optimizer.skip_if(bad)
+        if self.ema is not None:
+            self.optimizer.lead(self.ema.weights, self.ema.share())
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
-            self.ema.update()
+            self.ema.update_buffers()
         self.totals += torch.where(bad > 0, 0.0, values)
         self.counted += 1 - bad
         capped, measured = self.watched

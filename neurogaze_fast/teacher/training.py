@@ -72,9 +72,10 @@ class TeacherTrainer:
         # A signal is one row high: a shift along it would only be another window.
         shift = config.shift if store.maps.shape[2] > 1 else 0.0
         self._augmentation = Augmentation(config.band_dropout, config.noise, shift)
-        self._parameters = list(self.model.parameters())
         self.optimizer = adamw(
-            self._parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+            self.model.parameters(),
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
         )
         self.guard = NonFiniteGuard(self.model, self.device)
         self.epoch = self.batch = self.step = 0
@@ -151,7 +152,7 @@ class TeacherTrainer:
         loss = mse + discordance + config.consistency * ramp * agreement
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.clip)
+        norm = self.optimizer.gradient_norm(config.clip)
         bad = self.guard.after_backward(loss, norm, self.step)
         self.optimizer.skip_if(bad)
         self.optimizer.step()
