@@ -92,6 +92,31 @@ def test_maps(benchmark, names, size, windows, normalise, dtype):
     benchmark.extra_info |= {"mne_us_per_map": round(mne_us, 1), "times_mne": round(mne_us / each)}
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.benchmark(group="topomap out")
+@pytest.mark.parametrize("windows", [1_000, 20_000])
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("names", [DREAMER, BIOSEMI], ids=["14", "32"])
+def test_out(benchmark, names, size, windows):
+    """float32 maps into memory that is used again, beside torch's product into such memory."""
+    operator = TopomapOperator.from_names(names, size)
+    matrix = operator.tensors(DEVICE, torch.float32).matrix
+    values = torch.randn(windows, BANDS, len(names), device=DEVICE)
+    out = torch.empty(windows, BANDS, size, size, device=DEVICE)
+    rows, flat = values.flatten(0, 1), out.view(windows * BANDS, -1)
+    product = lambda: torch.matmul(rows, matrix, out=flat)  # noqa: E731
+    rivals = {
+        "eager": product,
+        "torch.compile": product,  # it is one product: there is nothing to fuse
+        "native": lambda: topomap(values, operator, out=out),
+    }
+    shape = f"{windows} x {BANDS} maps, {len(names)} ch, {size}x{size}, none, f32, out="
+    few_turns = {} if windows <= 1_000 else {"turns": 5}
+    record(
+        benchmark, "topomap", shape, rivals, values.nbytes + out.nbytes, capture=False, **few_turns
+    )
+
+
 @pytest.mark.benchmark(group="topomap peers")
 @pytest.mark.parametrize("names", [DREAMER, BIOSEMI], ids=["14", "32"])
 def test_torcheeg(benchmark, names):

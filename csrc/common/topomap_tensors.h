@@ -13,12 +13,23 @@ struct TopomapTensors {
   Tensor out;
 };
 
+inline Tensor topomap_result(const Tensor& values, const Tensor& matrix, ScalarType dtype,
+                             bool channels_last) {
+  const int64_t N = values.size(0), F = values.size(1), P = matrix.size(1);
+  return channels_last ? empty(values, {N, P, F}, dtype) : empty(values, {N, F, P}, dtype);
+}
+
+// `out`: of any floating dtype; what it holds is overwritten.
 inline TopomapTensors topomap_tensors(const Tensor& values, const Tensor& matrix,
                                       const Tensor& mask, const Tensor& mean, const Tensor& factor,
-                                      ScalarType dtype, bool channels_last) {
+                                      bool channels_last, const Tensor& out) {
   const int64_t N = values.size(0), F = values.size(1), C = values.size(2);
   const int64_t P = matrix.size(1);
   const ScalarType opmath = opmath_type(values);
+  if (channels_last) check_shape(out, {N, P, F}, "out");
+  else check_shape(out, {N, F, P}, "out");
+  STD_TORCH_CHECK(out.is_contiguous() && out.get_device_index() == values.get_device_index(),
+                  "out must be contiguous and on the values' device");
   return {
       .windows = N,
       .features = F,
@@ -31,7 +42,7 @@ inline TopomapTensors topomap_tensors(const Tensor& values, const Tensor& matrix
       .mask = checked(mask, ScalarType::Bool, {P}, "mask"),
       .mean = checked(mean, opmath, {C + 1}, "mean"),
       .factor = checked(factor, opmath, {C + 1, C + 1}, "factor"),
-      .out = channels_last ? empty(values, {N, P, F}, dtype) : empty(values, {N, F, P}, dtype),
+      .out = out,
   };
 }
 

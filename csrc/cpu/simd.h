@@ -30,12 +30,29 @@ struct Simd {
     return v;
   }
   static NG_INLINE void store(T* p, Vector v) { __builtin_memcpy(p, &v, BYTES); }
+  // Past the caches, to where nothing is read again soon: `p` must be aligned to BYTES, and a thread
+  // ends with stream_fence(). As assembler, because an intrinsic cannot be inlined into a function of
+  // another instruction set, as a body is before it is inlined itself.
+  static NG_INLINE void stream(T* p, Vector v) {
+#if defined(__x86_64__)
+    if constexpr (BYTES == 16) asm volatile("movntps %1, %0" : "=m"(*(Vector*)p) : "x"(v));
+    else asm volatile("vmovntps %1, %0" : "=m"(*(Vector*)p) : "v"(v));
+#else
+    store(p, v);
+#endif
+  }
   static NG_INLINE T sum(Vector v) {
     T total = v[0];
     for (int i = 1; i < W; ++i) total += v[i];
     return total;
   }
 };
+
+inline void stream_fence() {
+#if defined(__x86_64__)
+  asm volatile("sfence" ::: "memory");
+#endif
+}
 
 // C[R][V] (vectors of columns) = A[R][depth] * B[depth][columns]: a tile that stays in registers.
 // Row r of A starts at a + r * a_stride; B's row d at b + d * b_stride.

@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kPad = 32;    // columns of a tile of two vectors
 constexpr int64_t kMaps = 48;   // maps of a block: a multiple of tile_rows of every level
 constexpr int64_t kPixels = 128;
+constexpr size_t kCached = 24 << 20;  // bytes of maps that may stay in a cache
 
 template <class Out, class T>
 struct Topomap {
@@ -21,6 +22,7 @@ struct Topomap {
   const T *mean, *factor;            // [C + 1]; transposed and padded, [C + 1][Cp]
   int64_t maps, channels, pixels, features;
   bool unit_sum, zscore, channels_last;
+  bool stream;  // write past the caches
   Out* out;
 };
 
@@ -99,6 +101,10 @@ NG_INLINE void topomap_body(Topomap<Out, T> a, int64_t block, T* scratch) {
           for (int v = 0; v < V; ++v) {
             const auto inside = S::load(a.mask + p + v * S::W) > T(0);
             const auto value = inside ? x[r][v] + offset[tile + r] : typename S::Vector{};
+            if (direct && a.stream) {
+              S::stream(reinterpret_cast<T*>(a.out) + (row + tile + r) * P + p + v * S::W, value);
+              continue;
+            }
             T* to = direct ? reinterpret_cast<T*>(a.out) + (row + tile + r) * P + p + v * S::W
                            : tile_out + r * kPad + v * S::W;
             S::store(to, value);
@@ -126,15 +132,16 @@ NG_INLINE void topomap_body(Topomap<Out, T> a, int64_t block, T* scratch) {
 
 NG_FOR_EACH_LEVEL(topomap_kernel, topomap_body)
 
-Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
-               const Tensor& factor, bool unit_sum, bool zscore, ScalarType dtype,
-               bool channels_last) {
+// `used_before`: fresh memory is in the caches already, because the system has just zeroed it.
+void write_maps(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
+                const Tensor& factor, bool unit_sum, bool zscore, bool channels_last,
+                const Tensor& out, bool used_before) {
   const TopomapTensors t =
-      topomap_tensors(values, matrix, mask, mean, factor, dtype, channels_last);
+      topomap_tensors(values, matrix, mask, mean, factor, channels_last, out);
   const int64_t C = t.channels, P = t.pixels;
-  if (t.maps == 0 || P == 0) return t.out;
+  if (t.maps == 0 || P == 0) return;
   with_opmath_type(t.opmath, [&](auto zero) {
-    with_float_type(dtype, [&](auto to) {
+    with_float_type(out.scalar_type(), [&](auto to) {
       using Out = decltype(to);
       using T = decltype(zero);
       const int64_t padded = round_up(P, kPad), columns = round_up(C + 1, kPad);
@@ -152,21 +159,42 @@ Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, c
       std::fill(transposed, transposed + (C + 1) * columns, T(0));
       for (int64_t i = 0; i <= C; ++i)
         for (int64_t j = 0; j <= C; ++j) transposed[j * columns + i] = l[i * (C + 1) + j];
+      // Every row starts where a vector of any level may, and the maps are more than caches hold.
+      const bool stream = used_before && P * sizeof(Out) % 64 == 0 &&
+                          reinterpret_cast<size_t>(t.out.const_data_ptr()) % 64 == 0 &&
+                          size_t(t.maps * P) * sizeof(Out) > kCached;
       const Topomap<Out, T> a{data<T>(t.values), packed,     inside,   data<T>(t.mean),
                               transposed,        t.maps,     C,        P,
                               t.features,        unit_sum,   zscore,   channels_last,
-                              mutable_data<Out>(t.out)};
+                              stream,            mutable_data<Out>(t.out)};
       torch::stable::parallel_for(0, (t.maps + kMaps - 1) / kMaps, 1, [&](int64_t begin,
                                                                           int64_t end) {
         T* block = scratch<T>(1, kMaps * (C + 1) + 8 * (kPad + C + 1 + columns));
         for (int64_t i = begin; i < end; ++i) topomap_kernel<T>(a, i, block);
+        if (stream) stream_fence();
       });
     });
   });
-  return t.out;
+}
+
+void topomap_out(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
+                 const Tensor& factor, bool unit_sum, bool zscore, bool channels_last,
+                 const Tensor& out) {
+  write_maps(values, matrix, mask, mean, factor, unit_sum, zscore, channels_last, out, true);
+}
+
+Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
+               const Tensor& factor, bool unit_sum, bool zscore, ScalarType dtype,
+               bool channels_last) {
+  const Tensor out = topomap_result(values, matrix, dtype, channels_last);
+  write_maps(values, matrix, mask, mean, factor, unit_sum, zscore, channels_last, out, false);
+  return out;
 }
 
 }  // namespace
 }  // namespace ng
 
-STABLE_TORCH_LIBRARY_IMPL(neurogaze_fast, CPU, m) { m.impl("topomap", TORCH_BOX(&ng::topomap)); }
+STABLE_TORCH_LIBRARY_IMPL(neurogaze_fast, CPU, m) {
+  m.impl("topomap", TORCH_BOX(&ng::topomap));
+  m.impl("topomap_out", TORCH_BOX(&ng::topomap_out));
+}

@@ -151,13 +151,13 @@ __global__ void __launch_bounds__(kThreads) topomap_kernel(Topomap<Out, T> a) {
   }
 }
 
-Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
-               const Tensor& factor, bool unit_sum, bool zscore, ScalarType dtype,
-               bool channels_last) {
+void topomap_out(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
+                 const Tensor& factor, bool unit_sum, bool zscore, bool channels_last,
+                 const Tensor& out) {
   const OnDevice device(values);
   const TopomapTensors t =
-      topomap_tensors(values, matrix, mask, mean, factor, dtype, channels_last);
-  if (t.maps == 0 || t.pixels == 0) return t.out;
+      topomap_tensors(values, matrix, mask, mean, factor, channels_last, out);
+  if (t.maps == 0 || t.pixels == 0) return;
   const int64_t blocks = (t.maps + kMaps - 1) / kMaps;
   const int64_t tiles = (t.pixels + kPixels - 1) / kPixels;
   STD_TORCH_CHECK(blocks < (int64_t(1) << 31), "too many maps for one call");
@@ -165,7 +165,7 @@ Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, c
   int64_t split = (2 * multiprocessors() + blocks - 1) / blocks;
   split = split < tiles ? split : tiles;
   with_opmath_type(t.opmath, [&](auto zero) {
-    with_float_type(dtype, [&](auto to) {
+    with_float_type(out.scalar_type(), [&](auto to) {
       using Out = decltype(to);
       using T = decltype(zero);
       const bool aligned = (channels_last ? t.features : t.pixels) % 4 == 0 &&
@@ -179,10 +179,20 @@ Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, c
                 dim3(kThreads), 0, device.stream(), a);
     });
   });
-  return t.out;
+}
+
+Tensor topomap(const Tensor& values, const Tensor& matrix, const Tensor& mask, const Tensor& mean,
+               const Tensor& factor, bool unit_sum, bool zscore, ScalarType dtype,
+               bool channels_last) {
+  const Tensor out = topomap_result(values, matrix, dtype, channels_last);
+  topomap_out(values, matrix, mask, mean, factor, unit_sum, zscore, channels_last, out);
+  return out;
 }
 
 }  // namespace
 }  // namespace ng
 
-NG_REGISTER(m) { m.impl("topomap", TORCH_BOX(&ng::topomap)); }
+NG_REGISTER(m) {
+  m.impl("topomap", TORCH_BOX(&ng::topomap));
+  m.impl("topomap_out", TORCH_BOX(&ng::topomap_out));
+}

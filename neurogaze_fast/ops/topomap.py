@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurogaze_fast import reference
 from neurogaze_fast.ops import _library
-from neurogaze_fast.reference.topomap import check_arguments
+from neurogaze_fast.reference.topomap import check_arguments, check_out, result_dtype
 
 if TYPE_CHECKING:
     from neurogaze_fast.eeg.interpolation import OperatorTensors, TopomapOperator
@@ -22,6 +22,7 @@ def topomap(
     normalise: str = "none",
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Interpolate electrode values over the head: maps = values @ operator.matrix.
 
@@ -29,14 +30,26 @@ def topomap(
     `zscore` into the electrode values (mean and variance of a map are a linear and a quadratic form
     of them), so no pixel is read back; it never rounds to TF32. Differentiable once, in `values`.
     """
-    dtype = values.dtype if dtype is None else dtype
+    dtype = result_dtype(values, dtype, out)
     check_arguments(values, operator, normalise, dtype)
+    check_out(out, values, operator, dtype, channels_last)
     if not _library.native(values.device.type):
         return reference.topomap(
-            values, operator, normalise=normalise, dtype=dtype, channels_last=channels_last
+            values, operator, normalise=normalise, dtype=dtype, channels_last=channels_last, out=out
         )
     wide = torch.float64 if values.dtype == torch.float64 else torch.float32
     tensors = operator.tensors(values.device, wide)
+    if out is not None:
+        windows, features, side, _ = out.shape
+        if channels_last:
+            flat = out.permute(0, 2, 3, 1).view(windows, side * side, features)
+        else:
+            flat = out.view(windows, features, side * side)
+        _library.operators().topomap_out(
+            values, tensors.matrix, tensors.mask, tensors.mean, tensors.factor,
+            operator.unit_sum, normalise == "zscore", channels_last, flat,
+        )  # fmt: skip
+        return out
     options = (operator.unit_sum, normalise == "zscore", dtype, channels_last)
     maps = _Topomap.apply(values, tensors, options)
     if channels_last:
@@ -103,4 +116,9 @@ _library.declare(
     "topomap(Tensor values, Tensor matrix, Tensor mask, Tensor mean, Tensor factor, bool unit_sum, "
     "bool zscore, ScalarType dtype, bool channels_last) -> Tensor",
     _fake,
+)
+_library.declare(
+    "topomap_out(Tensor values, Tensor matrix, Tensor mask, Tensor mean, Tensor factor, "
+    "bool unit_sum, bool zscore, bool channels_last, Tensor(a!) out) -> ()",
+    lambda *_: None,
 )

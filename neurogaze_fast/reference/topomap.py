@@ -20,6 +20,7 @@ def topomap(
     normalise: str = "none",
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Interpolate electrode values over the head: maps = values @ operator.matrix.
 
@@ -43,16 +44,19 @@ def topomap(
         dtype: of the maps; the values' own by default. Accumulation is float32 (float64 for
             float64 values), rounded at the end.
         channels_last: store the maps as NHWC in memory (the shape stays [N, F, H, W]).
+        out: where the maps are written, of the shape, dtype and layout of the result; not with
+            values that need a gradient. Memory used again costs no page faults.
 
     Returns:
-        maps [N, F, H, W], (H, W) = operator.shape, rows from back to front of the head; 0 outside
-        operator.mask.
+        `out`, or maps [N, F, H, W], (H, W) = operator.shape, rows from back to front of the head; 0
+        outside operator.mask.
 
     Raises:
         OperatorError: shapes or options do not fit.
     """
-    dtype = values.dtype if dtype is None else dtype
+    dtype = result_dtype(values, dtype, out)
     check_arguments(values, operator, normalise, dtype)
+    check_out(out, values, operator, dtype, channels_last)
     wide = torch.float64 if values.dtype == torch.float64 else torch.float32
     tensors = operator.tensors(values.device, wide)
     v = values.to(wide)
@@ -75,7 +79,37 @@ def topomap(
 
     maps = maps.where(inside, 0).unflatten(-1, operator.shape).to(dtype)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return maps.contiguous(memory_format=layout)
+    return maps.contiguous(memory_format=layout) if out is None else out.copy_(maps)
+
+
+def result_dtype(values: Tensor, dtype: torch.dtype | None, out: Tensor | None) -> torch.dtype:
+    """Of the maps: as asked for, as `out` is, or as the values are."""
+    if dtype is not None:
+        return dtype
+    return values.dtype if out is None else out.dtype
+
+
+def check_out(
+    out: Tensor | None,
+    values: Tensor,
+    operator: TopomapOperator,
+    dtype: torch.dtype,
+    channels_last: bool,
+) -> None:
+    """Raise OperatorError where maps of these values cannot be written to `out`."""
+    if out is None:
+        return
+    shape = (*values.shape[:2], *operator.shape)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    wanted = out.shape == shape and out.dtype == dtype and out.device == values.device
+    if not wanted or not out.is_contiguous(memory_format=layout):
+        raise OperatorError(
+            f"out must be {dtype} {list(shape)} on {values.device}, "
+            f"{'channels_last' if channels_last else 'contiguous'}, got {out.dtype} "
+            f"{list(out.shape)} with strides {list(out.stride())} on {out.device}."
+        )
+    if torch.is_grad_enabled() and (values.requires_grad or out.requires_grad):
+        raise OperatorError("out= keeps no gradient: detach the values, or leave it out.")
 
 
 def check_arguments(

@@ -79,7 +79,34 @@ def topomap(kind):
                 for out in (torch.float32, torch.float16):
                     for last in (False, True):
                         options = {"normalise": "zscore", "dtype": out, "channels_last": last}
-                        ops.topomap(values, operator, **options)
+                        made = ops.topomap(values, operator, **options)
+                        layout = torch.channels_last if last else torch.contiguous_format
+                        made = torch.empty_like(made, memory_format=layout)
+                        ops.topomap(values, operator, **options, out=made)
+
+    if kind == "cpu":  # more than caches hold
+        positions = 0.08 * (np.random.default_rng(0).random((4, 2)) - 0.5)
+        operator = TopomapOperator.from_positions(positions, 32)
+        values = torch.randn(6201, 1, 4)
+        ops.topomap(values, operator, out=torch.empty(6201, 1, 32, 32))
+
+
+def optimizer_step(kind):
+    for shapes in ([(1,)], [(3, 5), (0, 4), (16384,), (2, 3, 3, 3)], [(7,)] * 50, [(16401,)]):
+        weights, gradients, means, averages = (
+            [torch.randn(shape) for shape in shapes] for _ in range(4)
+        )
+        squares = [mean.square() for mean in means]
+        steps = [torch.zeros(()) for _ in shapes]
+        for value in (1.0, *UNUSUAL):
+            gradients[-1][0] = value
+            norm = ops.gradient_norm(gradients)
+            bad = (~norm.isfinite()).float()
+            for averaged in (averages, [None] * len(shapes)):
+                ops.optimizer_step(
+                    weights, gradients, means, squares, steps, averaged, rate=1e-2, norm=norm,
+                    clip=1.0, skip=bad, follow=torch.full((), 0.1),
+                )  # fmt: skip
 
 
 def augment(kind):

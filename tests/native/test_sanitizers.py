@@ -11,7 +11,7 @@ import pytest
 from tests.native import emulate, variants
 
 ROOT = Path(__file__).resolve().parents[2]
-OPERATORS = ["augment", "logit_loss", "proto_geo_loss", "topomap"]
+OPERATORS = ["augment", "logit_loss", "optimizer_step", "proto_geo_loss", "topomap"]
 # A mistake of each kind that the sanitizers are there for: (kind, file, right, wrong).
 MISTAKES = [
     (
@@ -36,6 +36,14 @@ MISTAKES = [
         "cpu", "cpu/topomap.cpp",
         "r < n ? a.values[(row + r) * C + c] : T(0);",
         "a.values[(row + r) * C + c];",
+    ),
+    (
+        "cpu", "cpu/optimizer_step.cpp",
+        "for (; i < n; ++i) rest += x[i] * x[i];", "for (; i <= n; ++i) rest += x[i] * x[i];",
+    ),
+    (
+        "emulated", "cuda/optimizer_step.cu",
+        "const int64_t left = s.size - i;", "const int64_t left = s.size - i + 1;",
     ),
 ]  # fmt: skip
 missing = emulate.available() or emulate.sanitizers_available()

@@ -256,6 +256,88 @@ def test_unusual_values_do_as_the_reference_does(backend, layout, dtype, normali
         )
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("normalise", ["none", "zscore"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+@pytest.mark.parametrize("shape", [(5, 3), (49, 1), (0, 2)], ids=str)
+def test_out_is_overwritten_with_the_same_maps(backend, shape, dtype, normalise, channels_last):
+    op = operator("dreamer", 9)
+    values = values_for(op, *shape, torch.float32, device=backend.device)
+    options = {"normalise": normalise, "channels_last": channels_last}
+    expected = topomap(values, op, dtype=dtype, **options)
+    # In the middle of memory whose ends must stay as they are.
+    around = torch.full((len(values) + 2, *expected.shape[1:]), float("nan"), dtype=dtype)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    around = around.to(backend.device).to(memory_format=layout)
+    out = around[1:-1]
+    for function in (topomap, reference.topomap):
+        out.fill_(float("nan"))
+        assert function(values, op, out=out, **options) is out
+        torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-3)
+        if function is topomap:
+            assert torch.equal(out, expected)
+        assert around[[0, -1]].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_more_maps_than_caches_hold(cpu, dtype):
+    """They go past the caches, but for those that start within a vector."""
+    op = operator("dreamer", 32)
+    values = values_for(op, 1601, 4, dtype)  # no multiple of a block
+    expected = topomap(values, op)
+    memory = torch.empty(expected.numel() + 1, dtype=dtype)
+    for start in (0, 1):
+        out = memory[start : start + expected.numel()].view(expected.shape)
+        out.fill_(float("nan"))
+        assert torch.equal(topomap(values, op, out=out), expected)
+
+
+def test_out_is_the_kernels_own_memory(backend, monkeypatch):
+    """No map is made elsewhere first: that would cost what `out` is there to save."""
+    op = operator("dreamer", 8)
+    values = values_for(op, 3, 2, torch.float32, device=backend.device)
+    out = torch.empty(3, 2, 8, 8, device=backend.device)
+    monkeypatch.setattr(torch.Tensor, "copy_", None)
+    monkeypatch.setattr(torch.Tensor, "clone", None)
+    topomap(values, op, out=out)
+    assert out.abs().max() > 0
+
+
+def test_opcheck_of_out(backend):
+    op = operator("dreamer", 8)
+    t = op.tensors(backend.device, torch.float32)
+    values = values_for(op, 2, 3, torch.float32, device=backend.device)
+    for last, shape in ((False, (2, 3, 64)), (True, (2, 64, 3))):
+        out = torch.zeros(shape, dtype=torch.float16, device=backend.device)
+        args = (values, t.matrix, t.mask, t.mean, t.factor, True, True, last, out)
+        torch.library.opcheck(backend.raw.topomap_out.default, args)
+        for bad in (out[:1], out.repeat_interleave(2, 1)[:, ::2], out.long()):
+            with pytest.raises(RuntimeError):
+                backend.raw.topomap_out(*args[:-1], bad)
+
+
+BAD_OUT = {
+    "a window missing": lambda out: out[1:],
+    "of float16": lambda out: out.half(),
+    "with gaps": lambda out: out.repeat(2, 1, 1, 1)[::2],
+    "of another layout": lambda out: out.to(memory_format=torch.channels_last),
+    "flat": lambda out: out.flatten(2),
+    "that needs a gradient": lambda out: out.requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OUT)
+def test_an_out_that_does_not_fit_is_refused(backend, case):
+    op = operator("dreamer", 8)
+    values = values_for(op, 2, 3, torch.float32, device=backend.device)
+    out = BAD_OUT[case](torch.zeros(2, 3, 8, 8, device=backend.device))
+    for function in (topomap, reference.topomap):
+        with pytest.raises(OperatorError, match="out"):
+            function(values, op, dtype=torch.float32, out=out)
+    with pytest.raises(OperatorError, match="gradient"):
+        topomap(values.requires_grad_(), op, out=torch.zeros(2, 3, 8, 8, device=backend.device))
+
+
 BAD = {
     "two dimensions": lambda v, op: topomap(v[0], op),
     "four dimensions": lambda v, op: topomap(v[None], op),
