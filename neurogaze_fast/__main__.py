@@ -11,6 +11,7 @@ COMMANDS = {
     "serve": "a web page and a server that answer for pictures and faces",
     "prepare": "read EEG recordings or face sets, and write maps or shards",
     "train-teacher": "train the EEG teacher, with leave-subjects-out scores",
+    "predict-eeg": "valence and arousal of EEG recordings, by a trained teacher",
     "build-prototypes": "make the bank of prototypes of a teacher",
     "train": "train a student",
     "evaluate": "score a run again, or on another set",
