@@ -37,7 +37,7 @@ def test_run_folder_holds_everything(run):
         "config.json", "bank.safetensors", "bank.manifest.json", "model.safetensors",
         "model.manifest.json", "metrics.json", "history.json", "duplicates.csv", "curves.png",
         "confusion.png", "reliability.png", "circumplex.png", "bank.png", "report.html",
-        "fingerprint.json", "training_images.npy", "checkpoints", "tensorboard",
+        "fingerprint.json", "training_images.npy", "valid_logits.npz", "checkpoints", "tensorboard",
     }  # fmt: skip
     assert {p.name for p in run.iterdir()} == expected
     assert list((run / "tensorboard").glob("events.*"))

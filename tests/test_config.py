@@ -57,8 +57,8 @@ PREDICT_FLAGS = """
 --uncertain-below
 """.split()
 SERVE_FLAGS = """
---model --engine --precision --threads --strict --host --port --token --max-batch --max-wait-ms
---queue --deadline-s --max-body --max-pixels
+--model --engine --precision --threads --strict --host --port --grpc-port --token --max-batch
+--max-wait-ms --queue --deadline-s --max-body --max-pixels
 """.split()
 
 

@@ -245,5 +245,5 @@ def test_folders_of_others_are_left_alone(finished, tmp_path):
 
 def test_verify_takes_no_split_and_no_out(tmp_path):
     for option in ({"split": "valid"}, {"out": tmp_path}):
-        with pytest.raises(ConfigError, match="leave out --split and --out"):
+        with pytest.raises(ConfigError, match="leave out --split, --out, --groups and --features"):
             EvaluateConfig(tmp_path, verify=True, **option)

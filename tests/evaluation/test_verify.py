@@ -50,7 +50,7 @@ def test_the_fingerprint_names_every_part(finished):
     assert set(found["switches"]) == set(SWITCHES), "each is an option of training"
     assert found["switches"]["variant"] == "b3"
     assert found["switches"]["tau"] == 0.9
-    assert set(found["code"]) == {"version", "commit"}
+    assert set(found["code"]) == {"version", "commit", "training_sha256"}
     assert found["environment"]["torch"] == torch.__version__
 
 
