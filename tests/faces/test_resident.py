@@ -22,7 +22,7 @@ def shown(images, batch_size, epoch, size, seed=3):
     """{row: augmented image} of an epoch, as a training step makes them."""
     step = StudentStep.__new__(StudentStep)
     step.config, step.device, step._world = TrainConfig(seed=seed, amp=True), CPU, World()
-    step._params = step._teacher = None
+    step._params, step._teacher, step._graphs = None, None, {}
     step.model = torch.nn.Module()
     step.model.channels = 1
     step._dtype = torch.bfloat16
