@@ -57,7 +57,12 @@ def test_the_learning_rate_is_read_from_one_tensor(faces, tmp_path):
 
 
 def gradient_norm(step):
-    squares = [p.grad.double().square().sum() for p in step._parameters if p.grad is not None]
+    """Of the gradients that a first step took, after clipping: its mean is a share of them."""
+    share = 1 - step.optimizer.param_groups[0]["betas"][0]
+    squares = [
+        (state["exp_avg"].double() / share).square().sum()
+        for state in step.optimizer.state.values()
+    ]
     return float(torch.stack(squares).sum().sqrt())
 
 
@@ -74,7 +79,9 @@ def test_gradients_are_clipped_to_the_norm_that_was_asked_for(faces, tmp_path):
     assert free > 0.05
     half = one_step(faces, tmp_path / "b", clip=free / 2)
     assert gradient_norm(half) == pytest.approx(free / 2, rel=1e-3)
-    assert gradient_norm(one_step(faces, tmp_path / "c", clip=2 * free)) == pytest.approx(free)
+    assert gradient_norm(one_step(faces, tmp_path / "c", clip=2 * free)) == pytest.approx(
+        free, 1e-5
+    )
 
 
 def test_only_weights_with_more_than_one_dimension_decay(faces, tmp_path):
