@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -51,6 +53,7 @@ class TorchDecoder:
         self._plan.batches = plan
         if self._workers:
             _start_server()
+            _open.add(self)
         answers = iter(self._loader)
         for answer in answers:
             if isinstance(answer, str):
@@ -116,6 +119,20 @@ class _Pixels(Dataset):
             except CorruptImage as cause:
                 return f"{self._faces.describe(row)}: {cause}"
         return torch.from_numpy(pixels)
+
+
+_open: WeakSet[TorchDecoder] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the end of this process tell all workers that it is over.
+
+    Python itself would send them SIGTERM, which one that has not settled in takes for a signal to
+    the group, and then wait for them for ever. This runs before, because it was registered later.
+    """
+    for decoder in list(_open):
+        decoder.close()
 
 
 def _start_server() -> None:

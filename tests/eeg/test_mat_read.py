@@ -11,7 +11,7 @@ from scipy.io import loadmat, savemat
 from neurogaze_fast.eeg import mat_read
 from neurogaze_fast.eeg.dreamer import SITES
 from neurogaze_fast.eeg.mat_read import read_mat
-from tests.eeg.test_mat_check import content
+from tests.eeg.mat_content import content
 
 
 def assert_same(ours, theirs):

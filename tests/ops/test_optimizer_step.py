@@ -9,7 +9,7 @@ from torch import nn
 from neurogaze_fast import reference
 from neurogaze_fast.errors import OperatorError
 from neurogaze_fast.ops import gradient_norm, optimizer_step
-from tests.ops.test_raw_operators import in_another_process
+from tests.ops.other_process import in_another_process
 
 # Sizes below, at and above a vector, a chunk of the CPU (16384) and a block (4096); more tensors
 # than one launch takes.

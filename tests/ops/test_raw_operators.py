@@ -1,11 +1,10 @@
 """The registered operators: schemas, fake kernels, and calls that must not touch memory."""
 
-import os
-
 import pytest
 import torch
 
 from tests.ops.exactness import logit_inputs, proto_inputs
+from tests.ops.other_process import in_another_process
 
 SHAPES = [(9, 6, 5, 8), (40, 64, 33, 3)]
 ONE = torch.ones(())
@@ -114,25 +113,6 @@ WRONG = [
     ("logit_loss_backward", 1, empty),
     ("logit_loss_backward", 3, fewer),
 ]
-
-
-def in_another_process(backend, call):
-    """What becomes of a call: "refused", "accepted", or the number of the signal that ends it."""
-    if backend.device == "cuda":
-        with pytest.raises(RuntimeError):
-            call()
-        return "refused"
-    child = os.fork()
-    if child == 0:
-        try:
-            call()
-            os._exit(1)
-        except RuntimeError:
-            os._exit(0)
-        finally:
-            os._exit(2)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {0: "refused", 1: "accepted"}.get(code, code)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from neurogaze_fast.deploy.licence import DRAWN, FERPLUS, OTHERS, licence
 from neurogaze_fast.deploy.vision.crop import MARGIN
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ArtifactError
-from tests.deploy.engines.test_onnx_safety import METADATA, tiny, written
+from tests.deploy.engines.tiny_graph import METADATA, tiny, written
 from tests.deploy.small_model import SIZE
 
 
