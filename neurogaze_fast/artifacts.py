@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from neurogaze_fast.errors import ArtifactError, NeurogazeError
 
@@ -111,7 +112,14 @@ def _brief(value: Any) -> str:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write `data` so that a crash leaves either the old file or the new one, never a part.
+    """Write `data` so that a crash leaves either the old file or the new one, never a part."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` only once the block ends without an error.
 
     Order: write to a temporary file beside it, flush, fsync, rename, fsync the folder.
     """
@@ -119,7 +127,7 @@ def atomic_write(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -128,18 +128,18 @@ def decode_shrunk(
     Raises:
         CorruptImage: as :func:`decode_rgb`.
     """
-    factor = 1
+    factor, pixels = 1, 1
 
     def shrink(image: Image.Image) -> None:
-        nonlocal factor
+        nonlocal factor, pixels
         width, height = image.size
-        while factor < 8 and width * height > at_most * factor**2:
+        pixels = width * height
+        while factor < 8 and pixels > at_most * factor**2:
             factor *= 2
         image.draft("RGB", (width // factor, height // factor))
 
     image = _decoded(data, max_pixels, formats, grey=False, before=shrink)
-    width, height = picture_size(data, formats) or image.size
-    left = round(factor * (image.width * image.height / (width * height)) ** 0.5)
+    left = round(factor * (image.width * image.height / pixels) ** 0.5)
     return np.array(image.reduce(left).convert("RGB") if left > 1 else image.convert("RGB")), factor
 
 

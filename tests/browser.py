@@ -100,7 +100,9 @@ class Tab:
     def click(self, selector, across=0.5, down=0.5):
         """Press and release the mouse at a part of an element's width and height."""
         left, top, wide, high = self.js(
-            f"(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView();"
+            f"(async () => {{ const e = document.querySelector({selector!r}); e.scrollIntoView();"
+            # Until it is drawn where it will be met: pictures above it may just have come.
+            " for (let i = 0; i < 2; i++) { await new Promise(requestAnimationFrame); }"
             " const r = e.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]; })()"
         )
         where = {"x": left + across * wide, "y": top + down * high}

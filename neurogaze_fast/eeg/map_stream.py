@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from neurogaze_fast import ops
-from neurogaze_fast.artifacts import fsync_folder
+from neurogaze_fast.artifacts import atomic_file
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.errors import OperatorError
 
@@ -45,19 +44,8 @@ def write_maps(
     """
     if dtype not in _NUMPY:
         raise OperatorError(f"A .npy file cannot hold {dtype}: choose float16, float32 or float64.")
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            windows = _write(file, blocks, operator, normalise, dtype)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
-    return windows
+    with atomic_file(Path(path)) as file:
+        return _write(file, blocks, operator, normalise, dtype)
 
 
 def _write(

@@ -80,7 +80,7 @@ class Batcher:
         self._max_wait_s, self._capacity = max_wait_s, capacity
         self._queue: deque[_Job] = deque()
         self._waiting = self._computing = 0  # images
-        self._coming = 0  # requests, from their headers to their answers
+        self._coming = 0  # requests, from their whole bodies to their answers
         self._arrived = asyncio.Event()
         self._busy_since: float | None = None
         self._full_batch_s = 0.0  # of the newest batches, for the wait ahead
@@ -120,7 +120,7 @@ class Batcher:
 
     @contextmanager
     def coming(self) -> Iterator[None]:
-        """Around the way of a request to its answer: a batch waits only for such."""
+        """Around a request's way from a whole body to its answer: a batch waits only for such."""
         self._coming += 1
         try:
             yield

@@ -3,10 +3,11 @@
 aiohttp is used at its lowest documented level (a handler, no application): its parser is llhttp in
 C, bounds header sizes, refuses smuggling, pauses pipelined requests, closes a connection whose
 headers are not whole when the keep-alive time is over, and keeps up a stream with back-pressure;
-uvicorn (with httptools or h11) has no deadline for headers or bodies at all. No form is ever
-parsed, multipart or other. Added here: a cap on connections, one on a body's size and time, one
-on all the bodies held at once, one on the time to take a reply, answers to clients that close their
-half of a connection once they have asked, and errors as JSON that repeat nothing of what was sent.
+uvicorn (with httptools or h11) has no deadline for headers or bodies at all. aiohttp parses no form
+here: form.py takes the one file out of a body that is whole. Added here: a cap on connections, one
+on a body's size and time, one on all the bodies held at once, one on the time to take a reply,
+answers to clients that close their half of a connection once they have asked, and errors as JSON
+that repeat nothing of what was sent.
 
 Where there are too many connections, of those that keep the server waiting, be it for headers or
 for a body, the one goes from which nothing came for longest: idle and slow clients, however many,
@@ -52,7 +53,7 @@ class Limits:
     """Until a request's headers are whole; also how long an idle connection is kept."""
     body_s: float = 10.0
     """Until a request's body is whole; also until a client has taken a reply."""
-    bodies: int = 32
+    bodies: int = 16
     """What may be held of bodies at once, all connections together, in bodies of full size."""
     connections: int = 1000
 

@@ -222,12 +222,12 @@ class Service:
     async def _infer(self, request: web.BaseRequest) -> web.Response:
         _want_type(request, _TENSOR_TYPES)
         asks_for_nothing_else(request.query, ())
-        with self.batcher.coming():
-            async with self._bodies.read(request) as body:
-                due = Due(self.config.deadline_s)
-                self._admit(detect=False)
-                header = request.headers.get(protocol.LENGTH_HEADER)
-                size, most = self.engine.input_size, self.config.max_batch
+        async with self._bodies.read(request) as body:
+            due = Due(self.config.deadline_s)
+            self._admit(detect=False)
+            header = request.headers.get(protocol.LENGTH_HEADER)
+            size, most = self.engine.input_size, self.config.max_batch
+            with self.batcher.coming():
                 asked = await self._cutting.small_work(
                     due, body, lambda: protocol.read_infer(body, header, size, most)
                 )
@@ -247,13 +247,13 @@ class Service:
         detect = wants_detection(request.query, self._cutting.faces is not None)
         if (request.content_length or 0) > SMALL[0]:
             await self._cutting.place(detect)
-        with self.batcher.coming():
-            async with self._bodies.read(request) as body:
-                due = Due(self.config.deadline_s)
-                if len(body) > SMALL[0]:
-                    await self._cutting.place(detect)  # others may have come meanwhile
-                self._admit(detect)
-                picture = form.only_file(body, request.headers.get("Content-Type", ""))
+        async with self._bodies.read(request) as body:
+            due = Due(self.config.deadline_s)
+            if len(body) > SMALL[0]:
+                await self._cutting.place(detect)  # others may have come meanwhile
+            self._admit(detect)
+            picture = form.only_file(body, request.headers.get("Content-Type", ""))
+            with self.batcher.coming():
                 found = await self._cutting.faces_of_photo(due, picture) if detect else None
                 faces = found.faces if found else await self._cutting.one_face(due, picture)
                 probabilities, points = await self.batcher.submit(faces, due.left)

@@ -117,7 +117,7 @@ def test_photos_have_numbered_boxes_thumbnails_and_a_table(page, files, tmp_path
     assert [left, top, right, bottom] == pytest.approx([0.625, 0.25, 0.875, 0.5], abs=0.01)
     assert page.js("$('status').innerText").startswith("face 1: surprise, 100 %")
     page.click("#boxes button:nth-child(2)")
-    assert page.js("$('status').innerText").startswith("face 2: contempt, 100 %")
+    page.wait("$('status').innerText.startsWith('face 2: contempt, 100 %')")
     assert page.js("document.querySelector('tr.top').innerText").split() == [
         "contempt",
         "100.0",
@@ -125,10 +125,10 @@ def test_photos_have_numbered_boxes_thumbnails_and_a_table(page, files, tmp_path
     ]
 
     page.click("#thumbs button:nth-child(3)")
-    assert page.js("$('status').innerText") == "No face was found."
+    page.wait("$('status').innerText === 'No face was found.'")
     assert page.js("$('boxes').children.length") == 0
     page.click("#thumbs button:nth-child(4)")
-    assert "cannot open" in page.js("$('failure').innerText")
+    page.wait("$('failure').innerText.includes('cannot open')")
 
     rows = table(page, tmp_path)
     assert [(row["source"], row["face"], row["label"]) for row in rows] == [
