@@ -25,7 +25,9 @@ $(DEMO)/bank.safetensors: | $(VENV)/.installed
 	$(BIN)/python -m neurogaze_fast.train_teacher $(DEMO)/eeg --folds 0 --out $(DEMO)/teacher
 	$(BIN)/python -m neurogaze_fast.build_prototypes $(DEMO)/teacher --out $@
 
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process that crashed is not replaced: what it had left to run would be waited for without an end.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	--max-worker-restart 0
 
 test: $(VENV)/.installed-test  ## run the tests, a file at a time for each processor
 	$(PYTEST) --durations=25 --durations-min=2

@@ -66,6 +66,11 @@ class TorchDecoder:
         workers = getattr(loader, "_iterator", None)
         if workers is not None:  # not left to the garbage: a half-used iterator may still hold them
             workers._shutdown_workers()
+            # The threads that sent the work hold the last semaphores. One that the interpreter's
+            # end cuts off between removing and reporting them leaves a warning of a leak.
+            for queue in workers._index_queues:
+                if queue._thread is not None:
+                    queue._thread.join(timeout=5)
 
     def _start(self, faces: EncodedSplit) -> DataLoader[Any]:
         several: dict[str, Any] = {}

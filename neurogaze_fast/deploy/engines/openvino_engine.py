@@ -112,6 +112,12 @@ def computes_bf16() -> bool:
 
 @functools.cache
 def _core() -> Any:
+    """The one core of this process, which is never let go.
+
+    The CPU plugin gives the thread that first opens a graph another stack for signals, and takes it
+    away with the last core. Does another thread let go of that one, then the first is left with a
+    stack that is gone, and the next signal ends the process.
+    """
     try:
         return import_library("openvino", "onnx").Core()
     except RuntimeError as cause:
