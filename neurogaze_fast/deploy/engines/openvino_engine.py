@@ -59,7 +59,7 @@ class OpenVinoEngine(Engine):
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self._model = _core().read_model(graph.data)
+            self._model = openvino_core().read_model(graph.data)
             self._many = self._request(-1)
         except Exception as cause:  # openvino raises RuntimeError and classes of its own
             raise EngineError(
@@ -75,7 +75,7 @@ class OpenVinoEngine(Engine):
         if faces > 0:
             model = model.clone()
             model.reshape([faces, self.input_size, self.input_size, 3])
-        return _core().compile_model(model, "CPU", self._settings).create_infer_request()
+        return openvino_core().compile_model(model, "CPU", self._settings).create_infer_request()
 
     def _infer(self, images: np.ndarray) -> Outputs:
         if len(images) == 1:
@@ -103,7 +103,7 @@ def computes_bf16() -> bool:
     Raises:
         ConfigError: openvino is not installed. EngineError: it is broken.
     """
-    core = _core()
+    core = openvino_core()
     try:
         return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except RuntimeError as cause:
@@ -111,12 +111,15 @@ def computes_bf16() -> bool:
 
 
 @functools.cache
-def _core() -> Any:
-    """The one core of this process, which is never let go.
+def openvino_core() -> Any:
+    """The one ``openvino.Core`` of this process, which is never let go.
 
     The CPU plugin gives the thread that first opens a graph another stack for signals, and takes it
     away with the last core. Does another thread let go of that one, then the first is left with a
     stack that is gone, and the next signal ends the process.
+
+    Raises:
+        ConfigError: openvino is not installed. EngineError: it is broken.
     """
     try:
         return import_library("openvino", "onnx").Core()

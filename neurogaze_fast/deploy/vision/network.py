@@ -18,6 +18,7 @@ import numpy as np
 
 from neurogaze_fast.artifacts import atomic_write, sha256_bytes
 from neurogaze_fast.deploy.engines.base import EngineError, import_library
+from neurogaze_fast.deploy.engines.openvino_engine import computes_bf16, openvino_core
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.footprint import cache_folder
 
@@ -56,7 +57,7 @@ class OpenVinoNetwork:
     """OpenVINO on the CPU; as many pictures at a time as it has streams."""
 
     def __init__(self, data: bytes, precision: str, threads: int, streams: int) -> None:
-        core = _core()
+        core = openvino_core()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -170,16 +171,10 @@ def _verdict(data: bytes, network: OpenVinoNetwork, precision: str, decode: Deco
 
 
 def _precisions() -> Sequence[str]:
-    from neurogaze_fast.deploy.engines.openvino_engine import computes_bf16
-
     try:
         return ("bf16", "fp32") if computes_bf16() else ("fp32",)
     except (EngineError, ConfigError):
         return ()  # OpenVINO is not here
-
-
-def _core() -> Any:
-    return import_library("openvino", "onnx").Core()
 
 
 @functools.cache
@@ -187,7 +182,7 @@ def _machine() -> tuple[str, ...]:
     """What a verdict holds for besides the graph."""
     import onnxruntime
 
-    core = _core()
+    core = openvino_core()
     name = core.get_property("CPU", "FULL_DEVICE_NAME")
     version = import_library("openvino", "onnx").__version__
     return str(name), version, onnxruntime.__version__, str(LEAST_OVERLAP), str(MOST_SCORE_CHANGE)

@@ -1,8 +1,5 @@
 """One face at a time: memory that is used again leaks neither into answers nor into input."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -35,33 +32,6 @@ def test_openvino_is_bound_to_no_core(exported_run):
     engine.run(colour_faces(1))
     for request in (engine._one, engine._many):
         assert request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
-
-
-_OTHER_THREAD = """
-import gc, signal, sys, threading
-from neurogaze_fast.deploy.engines.open import open_engine
-from tests.deploy.small_model import colour_faces
-engine = open_engine(sys.argv[1], "openvino", precision="fp32", threads=1)
-engine.run(colour_faces(1))
-def end():
-    global engine
-    engine.close()
-    engine = None
-    gc.collect()
-thread = threading.Thread(target=end)
-thread.start()
-thread.join()
-signal.signal(signal.SIGUSR1, lambda *_: print("answered"))
-signal.raise_signal(signal.SIGUSR1)
-"""
-
-
-def test_signals_are_answered_after_another_thread_closed_the_engine(exported_run):
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", _OTHER_THREAD, str(exported_run)],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "answered\n", "")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
