@@ -19,12 +19,9 @@ from tests.eeg.trials import CONFIG, people
 from tests.teacher.helpers import CPU, film_set, map_set, quick, silent
 
 
-@pytest.fixture(scope="module")
-def film_only(tmp_path_factory):
+def trained_on_films(folder, seed):
     """(folder, scores, maps) of a teacher of maps that know the film and nothing else."""
-    folder = tmp_path_factory.mktemp("films")
-    # Of seeds 0 to 2 the one where all intervals below hold 0; docs/eeg.md has the others.
-    maps = film_set(subjects=10, seed=1)
+    maps = film_set(subjects=10, seed=seed)
     maps.save(folder / "maps")
     config = quick(maps=folder / "maps", folds=2, clip_folds=3, epochs=6)
     maps = type(maps).load(folder / "maps")
@@ -32,21 +29,35 @@ def film_only(tmp_path_factory):
     return folder / "teacher", run.train(threading.Event()), maps
 
 
-def test_film_only_eeg_scores_0_on_new_films_and_looks_good_on_old_ones(film_only):
-    _, result, _ = film_only
-    old, new = result["pooled"]["trial"], result["people_and_clips_out"]["pooled"]["trial"]
-    for target in ("valence", "arousal"):
-        assert old["teacher"][target]["ccc"]["value"] > 0.6
-        assert old["ridge"][target]["ccc"]["value"] > 0.3
-        assert old["clip_mean"][target]["ccc"]["value"] > 0.99
-        assert old["teacher - clip_mean"][target]["ccc"]["value"] < 0
-        for name in ("teacher", "ridge"):
-            ccc = new[name][target]["ccc"]
-            assert ccc["low"] <= 0 <= ccc["high"], (name, target, ccc)
-        # A mean of the other films is low where the held-out ones are high: a little below 0.
-        for name in ("teacher_calibrated", "mean"):
-            assert new[name][target]["ccc"]["low"] <= 0
-            assert new[name][target]["ccc"]["value"] < 0.1
+@pytest.fixture(scope="module")
+def film_sets(tmp_path_factory):
+    """Three of them: twelve films are few, and one set alone may be lucky."""
+    return [trained_on_films(tmp_path_factory.mktemp("films"), seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def film_only(film_sets):
+    return film_sets[0]
+
+
+def test_film_only_eeg_scores_0_on_new_films_and_looks_good_on_old_ones(film_sets):
+    for _, result, _ in film_sets:
+        old = result["pooled"]["trial"]
+        for target in ("valence", "arousal"):
+            assert old["teacher"][target]["ccc"]["value"] > 0.6
+            assert old["ridge"][target]["ccc"]["value"] > 0.3
+            assert old["clip_mean"][target]["ccc"]["value"] > 0.99
+            assert old["teacher - clip_mean"][target]["ccc"]["value"] < 0
+    new = [result["people_and_clips_out"]["pooled"]["trial"] for _, result, _ in film_sets]
+    for name in ("teacher", "ridge"):
+        scores = [trial[name][target]["ccc"] for trial in new for target in ("valence", "arousal")]
+        assert abs(np.mean([ccc["value"] for ccc in scores])) < 0.2, (name, scores)
+        # Of 24 such sets 43 of the teacher's 48 intervals held 0, and 46 of the ridge's.
+        assert sum(ccc["low"] <= 0 <= ccc["high"] for ccc in scores) >= 5, (name, scores)
+    # A mean of the other films is low where the held-out ones are high: a little below 0.
+    for trial in new:
+        for target in ("valence", "arousal"):
+            assert trial["mean"][target]["ccc"]["value"] < 0.1
 
 
 def test_the_report_leads_with_new_films_and_names_what_needs_no_eeg(film_only):
