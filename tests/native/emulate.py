@@ -5,6 +5,7 @@ library.ng_emulated_launches()  # how many kernels have been launched so far
 library.ng_emulated_shared_bytes()  # dynamic shared memory of a block of the last one
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,4 +157,15 @@ def _cached(command: list[str], name: str, made_of: list[str], failure: str) -> 
         with tempfile.TemporaryDirectory(dir=folder) as made_here:  # others may build it meanwhile
             _run([*command, "-o", f"{made_here}/{name}"], failure)
             os.replace(f"{made_here}/{name}", output)
+        _forget_old(folder)
+    os.utime(output.parent)
     return output
+
+
+def _forget_old(folder: Path, days: float = 14) -> None:
+    """Remove builds that nothing has asked for: each change of a header leaves 100 MB behind."""
+    before = time.time() - days * 86400
+    for build in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process forgets it, too
+            if build.stat().st_mtime < before:
+                shutil.rmtree(build)
