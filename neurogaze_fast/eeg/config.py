@@ -38,11 +38,17 @@ class PrepareEegConfig:
     ratings: Path | None = None
     """CSV with the clips and ratings of --recording."""
     ratings_scale: tuple[float, float] = (-1.0, 1.0)
-    """Lowest and highest rating possible in --ratings, such as 1 9."""
+    """Lowest and highest rating possible in --ratings or --bids, such as 1 9."""
+    bids: Path | None = None
+    """A data set in BIDS: the folder that holds sub-01, sub-02, ..."""
+    description: str | None = None
+    """What a data set calls its clips, films and ratings: faced-bids, dens-bids, emoeeg-mc-bids, or
+    a .toml file of your own."""
 
     montage: str | None = None
-    """Where the channels of --recording are: a montage of MNE's, such as GSN-HydroCel-128 or
-    biosemi128, or a file of positions; by default where the file or the channels' names say."""
+    """Where the channels of --recording or --bids are: a montage of MNE's, such as biosemi128 or
+    GSN-HydroCel-128, or a file of positions; by default where the file or the channels' names
+    say."""
 
     demo: bool = False
     """Write synthetic DREAMER and MAHNOB files to OUT/demo and prepare those."""
@@ -92,16 +98,16 @@ class PrepareEegConfig:
     """Interpolation between the sites."""
 
     def __post_init__(self) -> None:
-        sources = [self.dreamer, self.mahnob, self.recording]
+        sources = [self.dreamer, self.mahnob, self.recording, self.bids]
         if not self.demo and not any(sources):
             raise ConfigError(
-                "There is nothing to prepare. Give --dreamer, --mahnob or --recording with "
+                "There is nothing to prepare. Give --dreamer, --mahnob, --bids or --recording with "
                 "--ratings; or --demo for synthetic recordings."
             )
         if self.demo and any(sources):
             raise ConfigError(
-                "--demo writes its own synthetic recordings; mixed with --dreamer, --mahnob or "
-                "--recording they would spoil real ones. Leave one or the other out."
+                "--demo writes its own synthetic recordings; mixed with --dreamer, --mahnob, "
+                "--bids or --recording they would spoil real ones. Leave one or the other out."
             )
         if (self.recording is None) != (self.ratings is None):
             given, missing = (
@@ -119,8 +125,15 @@ class PrepareEegConfig:
                 "--all-channels is not for DREAMER and MAHNOB together: they share only 14 sites, "
                 "which are used without this flag. Leave it out, or prepare one of the two."
             )
-        if self.montage and not self.recording:
-            raise ConfigError("--montage is for --recording, which is not given.")
+        if self.recording and self.bids:
+            raise ConfigError(
+                "--recording and --bids are not for one run: people of one name would be taken for "
+                "one person. Prepare them one after the other."
+            )
+        if self.montage and not (self.recording or self.bids):
+            raise ConfigError("--montage is for --recording or --bids, and neither is given.")
+        if self.description and not self.bids:
+            raise ConfigError("--description is for --bids, which is not given.")
         for name, low, high in (
             ("window", 1.0, 60.0),
             ("seconds", 10.0, float("inf")),
@@ -178,4 +191,4 @@ class PrepareEegConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
 
-_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings", "workers"}
+_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings", "bids", "workers"}

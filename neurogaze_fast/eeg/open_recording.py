@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from neurogaze_fast.eeg.bids_sidecar import with_sidecars
 from neurogaze_fast.eeg.defects import one_line
 from neurogaze_fast.eeg.edf import EdfFile, Signal, UnreadableError
 from neurogaze_fast.eeg.gaps import Gap, gap_of_annotation
@@ -35,6 +36,8 @@ class Channel:
     """Why it cannot be used, whatever its label."""
     bad: bool = False
     """Whether the file marks it as bad."""
+    unit: str = ""
+    """What a table beside the file says, where the file's header has no unit."""
 
 
 class Recording(Protocol):
@@ -57,14 +60,13 @@ class Recording(Protocol):
 
 
 def open_recording(file: Path) -> Recording:
-    """Open a file and read its header.
+    """Open a file and read its header, and the tables of BIDS beside it.
 
     Raises:
         UnreadableError: says the cause.
     """
-    if file.suffix.lower() in EDF_KINDS:
-        return _EdfRecording(file)
-    return _MneRecording(file)
+    kind = _EdfRecording if file.suffix.lower() in EDF_KINDS else _MneRecording
+    return with_sidecars(kind(file), file)
 
 
 class _EdfRecording:
@@ -82,7 +84,11 @@ class _EdfRecording:
         self.cut_short = self._file.cut_short
 
     def microvolts(self, channels: list[int], start: float, end: float) -> np.ndarray:
-        return self._file.read([self._signals[i] for i in channels], start, end)
+        signals = [
+            replace(self._signals[i], unit=self.channels[i].unit or self._signals[i].unit)
+            for i in channels
+        ]
+        return self._file.read(signals, start, end)
 
 
 def _scale_problem(signal: Signal) -> str | None:

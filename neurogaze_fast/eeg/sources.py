@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.recording import LeftOut, Trial
+
+if TYPE_CHECKING:
+    from neurogaze_fast.eeg.description import BidsDescription
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,29 @@ def open_sources(config: PrepareEegConfig) -> Sources:
             )
         )  # fmt: skip
         beside.append(config.ratings)
-    given = (config.dreamer, config.mahnob, config.recording)
+    if config.bids is not None:
+        from neurogaze_fast.eeg.bids import read_bids
+
+        sites = None if config.all_channels else COMMON_SITES
+        readers.append(
+            read_bids(
+                config.bids, bids_description(config), scale=config.ratings_scale,
+                montage=config.montage, sites=sites,
+            )
+        )  # fmt: skip
+        beside += sorted(config.bids.rglob("*.tsv"))
+    given = (config.dreamer, config.mahnob, config.recording, config.bids)
     synthetic = any(is_synthetic(path) for path in given if path is not None)
     return Sources(chain.from_iterable(readers), beside, synthetic)
+
+
+def bids_description(config: PrepareEegConfig) -> BidsDescription:
+    """What the tables of --bids mean."""
+    from neurogaze_fast.eeg.description import BidsDescription, read_description
+
+    if config.description is None:
+        return BidsDescription()
+    return read_description(config.description, BidsDescription)
 
 
 def write_demo(config: PrepareEegConfig) -> PrepareEegConfig:
@@ -85,11 +108,15 @@ def sites_of_sources(config: PrepareEegConfig) -> tuple[str, ...] | None:
 
     if not config.all_channels:
         return COMMON_SITES
-    if config.recording is None or config.ratings is None or not config.recording.exists():
-        return None
+    from neurogaze_fast.eeg.bids import bids_rows
     from neurogaze_fast.eeg.choose import shared_sites
     from neurogaze_fast.eeg.clip_csv import read_clip_rows
     from neurogaze_fast.eeg.files import named_files
 
+    if config.bids is not None:
+        rows, _ = bids_rows(config.bids, bids_description(config), config.ratings_scale)
+        return shared_sites(named_files(config.bids, rows), config.montage)
+    if config.recording is None or config.ratings is None or not config.recording.exists():
+        return None
     rows = read_clip_rows(config.ratings, config.ratings_scale)
     return shared_sites(named_files(config.recording, rows), config.montage)
