@@ -41,9 +41,11 @@ class PrepareEegConfig:
     """Lowest and highest rating possible in --ratings or --bids, such as 1 9."""
     bids: Path | None = None
     """A data set in BIDS: the folder that holds sub-01, sub-02, ..."""
+    arrays: Path | None = None
+    """A data set that is arrays (.mat, .dat, .pkl): its folder, laid out as --description says."""
     description: str | None = None
-    """What a data set calls its clips, films and ratings: faced-bids, dens-bids, emoeeg-mc-bids, or
-    a .toml file of your own."""
+    """How a data set is laid out: for --bids faced-bids, dens-bids or emoeeg-mc-bids, for --arrays
+    deap, amigos, seed or faced; or a .toml file of your own."""
 
     montage: str | None = None
     """Where the channels of --recording or --bids are: a montage of MNE's, such as biosemi128 or
@@ -98,16 +100,17 @@ class PrepareEegConfig:
     """Interpolation between the sites."""
 
     def __post_init__(self) -> None:
-        sources = [self.dreamer, self.mahnob, self.recording, self.bids]
+        sources = [self.dreamer, self.mahnob, self.recording, self.bids, self.arrays]
         if not self.demo and not any(sources):
             raise ConfigError(
-                "There is nothing to prepare. Give --dreamer, --mahnob, --bids or --recording with "
-                "--ratings; or --demo for synthetic recordings."
+                "There is nothing to prepare. Give --dreamer, --mahnob, --bids, --arrays or "
+                "--recording with --ratings; or --demo for synthetic recordings."
             )
         if self.demo and any(sources):
             raise ConfigError(
                 "--demo writes its own synthetic recordings; mixed with --dreamer, --mahnob, "
-                "--bids or --recording they would spoil real ones. Leave one or the other out."
+                "--bids, --arrays or --recording they would spoil real ones. Leave one or the "
+                "other out."
             )
         if (self.recording is None) != (self.ratings is None):
             given, missing = (
@@ -132,8 +135,10 @@ class PrepareEegConfig:
             )
         if self.montage and not (self.recording or self.bids):
             raise ConfigError("--montage is for --recording or --bids, and neither is given.")
-        if self.description and not self.bids:
-            raise ConfigError("--description is for --bids, which is not given.")
+        if bool(self.description) and (self.bids is None) == (self.arrays is None):
+            raise ConfigError("--description is for one of --bids and --arrays.")
+        if self.arrays and not self.description:
+            raise ConfigError("--arrays needs --description, such as deap, or a .toml file.")
         for name, low, high in (
             ("window", 1.0, 60.0),
             ("seconds", 10.0, float("inf")),
@@ -191,4 +196,4 @@ class PrepareEegConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
 
-_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings", "bids", "workers"}
+_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings", "bids", "arrays", "workers"}

@@ -52,6 +52,49 @@ class BidsDescription:
     """Lowest and highest rating; none: the option's."""
 
 
+@dataclass(frozen=True)
+class ArrayDescription:
+    """How the arrays of a data set are laid out, one file a person."""
+
+    name: str
+    """Short name, before each person's."""
+    files: tuple[str, ...]
+    """Patterns below the folder; of .mat, .dat and .pkl."""
+    rate: float
+    """Hz."""
+    sites: tuple[str, ...]
+    """The channels from the first on, in order; further channels are left out."""
+    axes: str
+    """The signal's axes in order, such as "trial channel time"; of one trial "time channel"."""
+    about: str = ""
+    """Which data set, and what this file was checked against."""
+    subject: str = r"(\d+)"
+    """Regular expression on the file's name, whose group is the person."""
+    signal: str = ""
+    """Key of the signal, a regular expression: where several fit, each is a trial, by the number
+    in its name; empty: the file is the array."""
+    unit: str = "uV"
+    """Of the signal."""
+    baseline: float = 0.0
+    """Seconds at the start of each trial that are its baseline."""
+    seconds: float = 0.0
+    """Of each trial, counted from its end; 0: all."""
+    ratings: str = ""
+    """Key of the ratings [trial, question], "struct.field" for a field; empty: unlabelled."""
+    ratings_file: str = ""
+    """File of the ratings below the folder, with {subject} and {file} (its name without the end);
+    empty: the same file."""
+    ratings_trial: str = ""
+    """Key of the number (from 1) of the trial that each row of the ratings is of; empty: in
+    order."""
+    valence: int = 0
+    """Question that is the valence, from 0."""
+    arousal: int = 1
+    """Question that is the arousal, from 0."""
+    scale: tuple[float, ...] = ()
+    """Lowest and highest rating."""
+
+
 def shipped() -> dict[str, str]:
     """Name -> text of the descriptions in the package."""
     folder = files("neurogaze_fast.eeg") / "descriptions"

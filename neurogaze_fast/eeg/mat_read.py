@@ -25,7 +25,12 @@ _UTF_16 = (3, 4, 17)
 
 
 def read_mat(path: Path, name: str) -> Any:
-    """The variable `name`, nested as scipy.io.loadmat nests it; None where there is none.
+    """The variable `name`, as :func:`read_mats` gives it; None where there is none."""
+    return read_mats(path).get(name)
+
+
+def read_mats(path: Path) -> dict[str, Any]:
+    """All variables, nested as scipy.io.loadmat nests them.
 
     Structs are arrays of records, cells arrays of objects, texts arrays of one string. What EEG has
     no use for (sparse, complex, functions) is None. The whole file is checked as
@@ -38,7 +43,7 @@ def read_mat(path: Path, name: str) -> Any:
     """
     with tempfile.TemporaryFile(prefix="neurogaze-mat-") as spill:
         found = walk_mat(path, lambda source, order: _Reader(source, order, spill))
-    return next((each.value for each in found if each.name == name), None)
+    return {each.name: each.value for each in found}
 
 
 class _Reader(Walker):

@@ -15,7 +15,7 @@ class Trial:
     """The EEG of one clip, with the ratings where there are any."""
 
     source: str
-    """One of "dreamer", "mahnob", "file"."""
+    """"dreamer", "mahnob", "file", or the name in a description of arrays."""
     subject: str
     """Unique over all sources, such as "dreamer-01": the unit of every split."""
     clip: str

@@ -62,7 +62,13 @@ def open_sources(config: PrepareEegConfig) -> Sources:
             )
         )  # fmt: skip
         beside += sorted(config.bids.rglob("*.tsv"))
-    given = (config.dreamer, config.mahnob, config.recording, config.bids)
+    if config.arrays is not None and config.description is not None:
+        from neurogaze_fast.eeg.arrays import read_arrays
+        from neurogaze_fast.eeg.description import ArrayDescription, read_description
+
+        described = read_description(config.description, ArrayDescription)
+        readers.append(read_arrays(config.arrays, described))
+    given = (config.dreamer, config.mahnob, config.recording, config.bids, config.arrays)
     synthetic = any(is_synthetic(path) for path in given if path is not None)
     return Sources(chain.from_iterable(readers), beside, synthetic)
 
