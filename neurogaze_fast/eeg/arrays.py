@@ -134,6 +134,8 @@ def _trials(content: Any, described: ArrayDescription, file: Path) -> list[np.nd
             content = list(np.moveaxis(content, axes.index("trial"), 0))
         else:
             content = [content]
+    if not isinstance(content, list | np.ndarray):
+        raise DataError(f"{file}: the signal is a {type(content).__name__}, expected an array.")
     order = [axis for axis in axes if axis != "trial"]
     trials = []
     for each in content.reshape(-1) if isinstance(content, np.ndarray) else content:
@@ -156,8 +158,14 @@ def _ratings(
         content = _load(file)
     rows = [np.ravel(row) for row in _column(content, described.ratings, file)]
     if described.ratings_trial:
-        order = [int(np.ravel(n)[0]) for n in _column(content, described.ratings_trial, file)]
-        by_trial = dict(zip(order, rows, strict=True))
+        numbers = [np.ravel(n) for n in _column(content, described.ratings_trial, file)]
+        single = all(n.size == 1 and n.dtype.kind in "iuf" for n in numbers)
+        if len(numbers) != len(rows) or not single:
+            raise DataError(
+                f"{file}: {described.ratings_trial} is not one number for each of the {len(rows)} "
+                f"rows of {described.ratings}."
+            )
+        by_trial = {int(n[0]): row for n, row in zip(numbers, rows, strict=True)}
         rows = [by_trial.get(number, np.zeros(0)) for number in range(1, trials + 1)]
     if len(rows) != trials:
         raise DataError(f"{file}: {described.ratings} has {len(rows)} rows for {trials} trials.")

@@ -157,6 +157,10 @@ def test_arrays_of_every_protocol_are_what_they_were(tmp_path, protocol):
 def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(DataError, match="holds no file"):
         read(tmp_path, "deap")
+    (tmp_path / "s02.dat").write_bytes(pickle.dumps({"data": 5}))
+    with pytest.raises(DataError, match="the signal is a int"):
+        read(tmp_path, "deap")
+    (tmp_path / "s02.dat").unlink()
     scipy_io.savemat(tmp_path / "s01.mat", {"eeg": np.zeros((2, 2))})
     with pytest.raises(DataError, match="no variable data; it has eeg"):
         read(tmp_path, "deap")
