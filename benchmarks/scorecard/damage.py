@@ -155,7 +155,7 @@ def skipped(trials: int) -> tuple[int, list[str]]:
 
     from neurogaze_fast.errors import DataError
     from neurogaze_fast.faces.order import EpochOrder
-    from neurogaze_fast.faces.stream import StreamLoader
+    from neurogaze_fast.faces.stream import DecodedStream
     from neurogaze_fast.faces.torch_decoder import TorchDecoder
     from tests.faces.encoded_sets import encode, memory_split, pixels
 
@@ -169,7 +169,7 @@ def skipped(trials: int) -> tuple[int, list[str]]:
         for at in planted:
             images[at] = images[at][: chance.randrange(1, len(images[at]) // 2)]
         said: list[str] = []
-        loader = StreamLoader(
+        loader = DecodedStream(
             memory_split(images), EpochOrder(count, 100, trial), device=cpu,
             decoder=TorchDecoder(cpu, 0), console_line=said.append,
         )  # fmt: skip

@@ -63,15 +63,16 @@ def _hostile_graphs(folder: Path, checked: bool = True) -> tuple[int, list[str]]
     from neurogaze_fast.deploy.engines import onnx_safety
     from neurogaze_fast.errors import ArtifactError
     from tests.deploy.engines import test_onnx_safety as cases
+    from tests.deploy.engines.tiny_graph import METADATA
 
     folder.mkdir()
     hostile: dict[str, Any] = {}
     for change in cases.HOSTILE:
         model = cases.tiny()
         change(model)
-        hostile[change.__name__] = (model, cases.FACTS)
+        hostile[change.__name__] = (model, METADATA)
     hostile |= {name: (cases.tiny(), facts) for name, facts in cases.RESEALED.items()}
-    hostile |= {"no protobuf": (b"\xff\xfe", cases.FACTS), "empty": (b"", cases.FACTS)}
+    hostile |= {"no protobuf": (b"\xff\xfe", METADATA), "empty": (b"", METADATA)}
     opened = []
     nothing: Any = nullcontext() if checked else mock.patch.object(onnx_safety, "check_graph")
     with nothing:

@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.scorecard.row import Counted, row
 from benchmarks.scorecard.server_process import served
 
-OWN_FILES = ("server.err", "server.out")
+OWN_FILES = ("server.err", "server.out", "detector-parity.json")
+"""The log, and in the cache folder the verdict on the detector's engine."""
 MARK = b"N3uR0-marker-7f1c"
 MANAGEMENT = (
     "/admin", "/config", "/debug", "/debug/pprof", "/.env", "/models",
@@ -76,7 +77,7 @@ def _given_away(folder: Path, planted: str = "") -> Counted:
     return Counted(
         checks, len(hits),
         f"{checks} answers, paths, ports and files looked at; {len(new)} files in HOME, "
-        "TMPDIR and the working folder that are not the log",
+        "TMPDIR and the working folder that are neither the log nor the detector's verdict",
         {"hits": hits[:20]},
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ UNWANTED = ("python-multipart", "multipart", "dill")
 SUFFIXES = {
     ".py", ".json", ".h", ".md", ".cpp", ".txt", ".cu", ".cuh", ".tar", ".safetensors", ".npz",
     ".npy", ".toml", ".sh", ".png", ".in", ".html", ".csv", ".gitattributes", ".cfg", "",
+    ".yml", ".yaml", ".cff", ".css", ".js", ".mjs", ".svg", ".ipynb", ".pyi", ".typed", ".onnx",
 }  # fmt: skip
 """Of a source distribution's files."""
 MADE = re.compile(r"(PKG-INFO|setup\.cfg|neurogaze_fast\.egg-info/[A-Za-z_-]+(\.txt)?)")
