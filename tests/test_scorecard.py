@@ -1,5 +1,8 @@
 """The scorecard: its rows find what is planted, its forms hold, and the READMEs agree with it."""
 
+import ast
+import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -14,6 +17,8 @@ from benchmarks.scorecard.row import ROWS, CannotRun, Counted, Row, load_rows, m
 from benchmarks.scorecard.write_order import WRITERS, disorder
 
 load_rows()
+OURS = ("neurogaze_fast", "benchmarks", "tests")
+BENCHMARKS = sorted(Path(report.__file__).parents[1].rglob("*.py"))
 QUICK = {"R5": 0.01, "A1": 0.001, "A5": 0.02}
 """Rows that take a moment, with so small a share of their faults. A2 takes 64 MB files."""
 
@@ -108,5 +113,39 @@ def test_the_documents_hold_the_newest_results(path):
     assert text == report.replaced(text, result, report.DOCUMENTS[path]), (
         "run python -m benchmarks.scorecard --readme"
     )
-    assert {entry["id"] for entry in result["rows"]} <= set(ROWS)
+    assert {entry["id"] for entry in result["rows"]} == set(ROWS)
     assert not re.search(r"/(home|root|tmp|work)/", json.dumps(result))
+
+
+def named_elsewhere(path):
+    """(module, name) of what a file takes from this project: by import, and of what is imported."""
+    tree = ast.parse(path.read_text())
+    for scope in (
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Module)
+    ):
+        imported = {}
+        for node in scope.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OURS:
+                for alias in node.names:
+                    imported[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                    yield node.module, alias.name
+        if isinstance(scope, ast.FunctionDef):  # in a module the same word may mean something else
+            for node in ast.walk(scope):
+                if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in imported:
+                    yield imported[node.value.id], node.attr
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_benchmarks_name_is_there(path):
+    """They run rarely, and what they name moves meanwhile."""
+    for module, name in named_elsewhere(path):
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError as missing:
+            if missing.name == module:
+                continue  # a class or a function, whose own parts are not looked at
+            pytest.skip(f"{missing.name} is not installed")
+        if not hasattr(found, name):
+            path_of_package = getattr(found, "__path__", None)
+            inside = path_of_package and importlib.util.find_spec(f"{module}.{name}")
+            assert inside, f"{path.name} names {name} of {module}, which has none"
