@@ -1,6 +1,7 @@
 """Bad channels, other orders, other caps, digitised positions: kept, and mapped where they are."""
 
 import mne
+import mne.viz.topomap
 import numpy as np
 import pytest
 
