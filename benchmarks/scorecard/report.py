@@ -81,12 +81,35 @@ def _markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def short_table(result: dict[str, Any]) -> str:
-    """For docs/results.md: what is put in, how often, and what came of it."""
+    """What is put in, how often, and what came of it."""
     rows = []
     for entry in result["rows"]:
         name, fault, n, failures, _, _, said = cells(entry)
         rows.append([name, fault, n, failures if n else said, "yes" if entry["passed"] else "no"])
     return _markdown(["row", "fault", "n", "not withstood", "passed"], rows)
+
+
+PEERS = ("torch.save", "torch.load", "safetensors")
+"""What the figure of a canary begins with where the fault it plants is what others do."""
+
+
+def peers_table(result: dict[str, Any]) -> str:
+    """The same faults put into what people would use otherwise; that is those rows' canary."""
+    rows = []
+    for entry in result["rows"]:
+        canary = entry.get("canary") or {"figure": ""}
+        if canary["figure"].startswith(PEERS):
+            rows.append([entry["id"], entry["fault"], entry["found"]["figure"], canary["figure"]])
+    return _markdown(["row", "fault", "here", "elsewhere"], rows)
+
+
+def results_page(result: dict[str, Any]) -> str:
+    """For docs/results.md."""
+    between = (
+        "The same faults in what people use otherwise, with fewer of them: plain `torch.save` and "
+        "`torch.load`, and `safetensors` without a hash beside it."
+    )
+    return "\n\n".join([short_table(result), between, peers_table(result)])
 
 
 def long_table(result: dict[str, Any]) -> str:
@@ -112,7 +135,7 @@ def said_of(result: dict[str, Any]) -> str:
 
 
 DOCUMENTS = {
-    ROOT / "docs/results.md": short_table,
+    ROOT / "docs/results.md": results_page,
     ROOT / "benchmarks/README.md": long_table,
 }
 
