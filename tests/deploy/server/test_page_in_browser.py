@@ -108,6 +108,8 @@ def test_photos_have_numbered_boxes_thumbnails_and_a_table(page, files, tmp_path
     assert [words[-1] for words in thumbs] == ["2 faces", "1 face", "0 faces", "failed"]
 
     # The first is seen, with its boxes where they belong in the picture as it is drawn.
+    page.wait("photo.complete && photo.naturalWidth > 0 && $('boxes').children.length === 2")
+    page.wait("$('status').innerText.startsWith('face 1: surprise, 100 %')")
     assert page.js("[...$('boxes').children].map((b) => b.innerText)") == ["1", "2"]
     left, top, right, bottom = page.js(
         "(() => { const p = photo.getBoundingClientRect(), b = $('boxes').children[1]"
@@ -115,7 +117,6 @@ def test_photos_have_numbered_boxes_thumbnails_and_a_table(page, files, tmp_path
         " (b.right - p.left) / p.width, (b.bottom - p.top) / p.height]; })()"
     )
     assert [left, top, right, bottom] == pytest.approx([0.625, 0.25, 0.875, 0.5], abs=0.01)
-    assert page.js("$('status').innerText").startswith("face 1: surprise, 100 %")
     page.click("#boxes button:nth-child(2)")
     page.wait("$('status').innerText.startsWith('face 2: contempt, 100 %')")
     assert page.js("document.querySelector('tr.top').innerText").split() == [
