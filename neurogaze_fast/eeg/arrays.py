@@ -49,10 +49,14 @@ def read_arrays(root: Path, described: ArrayDescription) -> Iterator[Trial | Lef
         if site is None:
             reason = "a channel that is no site of the 10-20 system, or a second one there"
             yield LeftOut(root, f"channel {label}", reason)
+    taken: dict[str, Path] = {}
     for file in found:
         match = re.search(described.subject, file.stem)
         if match is None:
             raise DataError(f"{file}: its name does not fit subject = {described.subject!r}.")
+        if (other := taken.setdefault(file.stem, file)) != file:
+            yield LeftOut(file, file.name, f"the same name as {other.relative_to(root)}")
+            continue
         content = _load(file)
         trials = _trials(content, described, file)
         ratings = _ratings(content, described, root, file, match[1], len(trials))
@@ -109,12 +113,14 @@ def _trial(
 def _load(file: Path) -> Any:
     if file.suffix.lower() != ".mat":
         return read_pickle(file)
+    if not file.is_file():
+        raise DataError(f"{file} is missing, and the description names it: copy it there.")
     try:
         return read_mats(file)
     except (MatDamageError, zlib.error, OSError) as cause:
         raise DataError(
             f"{file} cannot be read as a MATLAB file of version 5 to 7 ({one_line(cause)}): it is "
-            "damaged, of version 7.3 (save it with -v7), or missing."
+            "damaged, or of version 7.3 (save it with -v7)."
         ) from cause
 
 

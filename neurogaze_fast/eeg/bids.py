@@ -83,6 +83,9 @@ def bids_rows(
             out.append(LeftOut(file, "the recording", "no events.tsv for it"))
             continue
         table = read_delimited(path, ("onset", "duration", described.column))
+        if untimed := _untimed(table, described):
+            out.append(LeftOut(file, f"the recording ({untimed})", "an event without a time"))
+            continue
         events = _clips(table, described)
         if not events:
             out.append(LeftOut(file, "the recording", _no_clips(table, described)))
@@ -153,6 +156,21 @@ def _clips(table: DelimitedTable, described: BidsDescription) -> list[_Event]:
     return kept
 
 
+def _untimed(table: DelimitedTable, described: BidsDescription) -> str:
+    """The first event that may begin or end a clip and has no time within the recording: how many
+    clips came before it cannot be told."""
+    for row in table.rows:
+        name = cell(table, row.fields, described.column)
+        lasts = _seconds(cell(table, row.fields, "duration")) or 0.0
+        counts = name in (*described.clips, *described.end) if described.clips else (
+            lasts >= MIN_SECONDS
+        )  # fmt: skip
+        onset = cell(table, row.fields, "onset")
+        if counts and _seconds(onset) is None:
+            return f"line {row.line} of its events: onset {onset or 'n/a'}"
+    return ""
+
+
 def _no_clips(table: DelimitedTable, described: BidsDescription) -> str:
     names = Counter(cell(table, row.fields, described.column) for row in table.rows)
     known = ", ".join(name or "(empty)" for name, _ in names.most_common(8)) or "none"
@@ -191,7 +209,15 @@ def _rated(
                 fields = mine * len(events)
                 check_wide(ratings, films, described)
             elif key:
-                by_film = {cell(ratings, row, key): row for row in mine}
+                by_film: dict[str, tuple[str, ...]] = {}
+                for row in mine:
+                    film = cell(ratings, row, key)
+                    before = by_film.setdefault(film, row)
+                    if [cell(ratings, before, c) for c in columns] != [
+                        cell(ratings, row, c) for c in columns
+                    ]:
+                        what = f"the recording ({ratings.path.name}: {film})"
+                        return LeftOut(file, what, "the person rated a film twice, unlike")
                 nothing = ("",) * len(ratings.header)
                 fields = [by_film.get(film, nothing) for film in films]
                 if not any(film in by_film for film in films):

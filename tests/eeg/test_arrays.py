@@ -91,6 +91,15 @@ def test_seed_trials_by_number_and_sessions_of_one_person(tmp_path):
     assert [part.what for part in out] == ["channel CB1", "channel CB2"]
 
 
+def test_a_recording_that_lies_there_in_two_kinds_is_read_once(tmp_path):
+    content = deap()
+    (tmp_path / "s01.dat").write_bytes(pickle.dumps(content))
+    scipy_io.savemat(tmp_path / "s01.mat", content, do_compression=True)
+    trials, (out,) = read(tmp_path, "deap")
+    assert len(trials) == 2
+    assert (out.what, out.reason) == ("s01.mat", "the same name as s01.dat")
+
+
 def test_faced_ratings_of_another_file_by_the_films_number(tmp_path):
     data = np.stack([noise(n, channels=32, seconds=12, sfreq=250) for n in range(2)])
     (tmp_path / "Processed_data").mkdir()
@@ -107,6 +116,13 @@ def test_faced_ratings_of_another_file_by_the_films_number(tmp_path):
     assert (first.subject, first.arousal, first.valence) == ("faced-004", 0, 1)
     assert (second.arousal, second.valence) == (1, -1)
     assert "T7" in first.ch_names
+    other = tmp_path / "EEG_Features/DE"  # features of FACED's own, which are no recordings
+    other.mkdir(parents=True)
+    (other / "sub004.pkl").write_bytes(pickle.dumps([1.0]))
+    assert len(read(tmp_path, "faced")[0]) == 2
+    (folder / "After_remarks.mat").unlink()
+    with pytest.raises(DataError, match=r"After_remarks\.mat is missing"):
+        read(tmp_path, "faced")
 
 
 class Program:

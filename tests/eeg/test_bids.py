@@ -177,6 +177,28 @@ def test_ratings_matched_by_film_whatever_the_order(tmp_path):
     assert [(t.film, t.valence) for t in trials] == [("a", -1), ("b", 1)]
 
 
+def test_a_film_that_one_person_rated_twice_is_not_guessed(tmp_path):
+    plain(tmp_path, "onset duration trial_type", ("2", "12", "a"), ("20", "12", "b"))
+    rows = [("sub-01", "a", "-1", "0"), ("sub-01", "b", "0", "0"), ("sub-01", "a", "-1", "0")]
+    names = "participant_id film valence arousal"
+    tsv(tmp_path / "phenotype/sam.tsv", names, *rows)
+    trials, _ = read(tmp_path, BidsDescription(match="film"))  # the same twice is no question
+    assert [t.valence for t in trials] == [-1, 0]
+    tsv(tmp_path / "phenotype/sam.tsv", names, *rows, ("sub-01", "a", "1", "0"))
+    with pytest.raises(DataError, match="rated a film twice"):
+        read(tmp_path, BidsDescription(match="film"))
+
+
+@pytest.mark.parametrize("onset", ["2,5", "n/a", "-3"])
+def test_a_clip_without_a_time_is_said(tmp_path, onset):
+    rows = [("20", "12", "b", "1", "1"), (onset, "12", "a", "0", "0")]
+    with pytest.raises(DataError, match=r"an event without a time \(1\)"):
+        read(plain(tmp_path, RATED, *rows), BidsDescription())
+    rows[1] = (onset, "0", "a", "0", "0")  # no clip begins or ends with it
+    trials, out = read(plain(tmp_path, RATED, *rows), BidsDescription())
+    assert (len(trials), out) == (1, [])
+
+
 @pytest.mark.parametrize(
     ("header", "row", "described", "match"),
     [
