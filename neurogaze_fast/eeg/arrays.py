@@ -159,10 +159,12 @@ def _ratings(
     if not described.ratings:
         return [None] * trials
     if described.ratings_file:
-        name = described.ratings_file.replace("{subject}", subject).replace("{file}", file.stem)
-        file = root / name
+        file = _ratings_file(described, root, file, subject)
         content = _load(file)
-    rows = [np.ravel(row) for row in _column(content, described.ratings, file)]
+    found = _column(content, described.ratings, file)
+    if trials == 1 and found and all(np.ndim(each) == 0 for each in found):
+        found = [np.array(found)]  # of one trial the ratings may be a list, and not a list of lists
+    rows = [np.ravel(row) for row in found]
     if described.ratings_trial:
         numbers = [np.ravel(n) for n in _column(content, described.ratings_trial, file)]
         single = all(n.size == 1 and n.dtype.kind in "iuf" for n in numbers)
@@ -180,6 +182,24 @@ def _ratings(
         return row[question] if question < len(row) else None
 
     return [(at(row, described.valence), at(row, described.arousal)) for row in rows]
+
+
+def _ratings_file(described: ArrayDescription, root: Path, file: Path, subject: str) -> Path:
+    name = described.ratings_file.replace("{subject}", subject).replace("{file}", file.stem)
+    return root / name
+
+
+def ratings_files(root: Path, described: ArrayDescription) -> list[Path]:
+    """The files of ratings beside the signals', those that are there."""
+    if not described.ratings_file:
+        return []
+    named = [
+        _ratings_file(described, Path(root), file, match[1])
+        for pattern in described.files
+        for file in Path(root).glob(pattern)
+        if (match := re.search(described.subject, file.stem))
+    ]
+    return sorted({file for file in named if file.is_file()})
 
 
 def _column(content: Any, key: str, file: Path) -> list[Any]:

@@ -83,6 +83,7 @@ def bids_rows(
             out.append(LeftOut(file, "the recording", "no events.tsv for it"))
             continue
         table = read_delimited(path, ("onset", "duration", described.column))
+        _check_columns(table, described)
         if untimed := _untimed(table, described):
             out.append(LeftOut(file, f"the recording ({untimed})", "an event without a time"))
             continue
@@ -122,8 +123,8 @@ def _recordings(root: Path, task: str) -> list[Path]:
     )
 
 
-def _clips(table: DelimitedTable, described: BidsDescription) -> list[_Event]:
-    """The events that are clips, in the order of time."""
+def _check_columns(table: DelimitedTable, described: BidsDescription) -> None:
+    """Refuse a table of events that lacks a column, before anything is said of its rows."""
     if missing := sorted({"onset", "duration"} - set(table.columns)):
         raise DataError(f"{table.path} lacks {', '.join(missing)}; it has {columns_of(table)}.")
     if described.clips and table.column(described.column) is None:
@@ -131,6 +132,10 @@ def _clips(table: DelimitedTable, described: BidsDescription) -> list[_Event]:
             f"{table.path} has no column {described.column}; it has {columns_of(table)}. Name the "
             "one that says what an event is: column = in the description."
         )
+
+
+def _clips(table: DelimitedTable, described: BidsDescription) -> list[_Event]:
+    """The events that are clips, in the order of time."""
     events = []
     for at, row in enumerate(table.rows):
         onset = _seconds(cell(table, row.fields, "onset"))

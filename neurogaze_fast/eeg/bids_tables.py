@@ -13,6 +13,21 @@ _TABLES = ("{subject}/**/beh/*_beh.tsv", "phenotype/*.tsv", "participants.tsv")
 """Where ratings are looked for that are not in the events."""
 
 
+def bids_tables(root: Path, ratings: str) -> list[Path]:
+    """The files of a tree that say something of its recordings; `ratings`: the pattern of those.
+
+    Derivatives and source data are other versions of it, and are not read.
+    """
+    patterns = ("**/*.tsv", "**/*_coordsystem.json", ratings.replace("{subject}", "sub-*"))
+    found = {path for pattern in patterns if pattern for path in root.glob(pattern)}
+    unread = {"derivatives", "sourcedata", "code"}
+    return sorted(
+        path
+        for path in found
+        if path.is_file() and not unread & set(path.relative_to(root).parts[:-1])
+    )
+
+
 def check_wide(table: DelimitedTable, films: list[str], described: BidsDescription) -> None:
     """Refuse a table with a column for each film that has none for these."""
     names = [

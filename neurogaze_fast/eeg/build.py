@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.artifacts import sha256_file
 from neurogaze_fast.eeg.bad_channels import positions_of
 from neurogaze_fast.eeg.config import PrepareEegConfig
+from neurogaze_fast.eeg.file_hashes import hashes
 from neurogaze_fast.eeg.map_operator import interpolated, operators
 from neurogaze_fast.eeg.maps import FLAGS, MapSet
 from neurogaze_fast.eeg.measure import Counts, Part, measured
@@ -98,7 +98,7 @@ def build_maps(
         "caps": 0 if positions is None else len(positions),
         "stand_ins": _stand_ins(parts),
         "band_edges": {name: list(edges[name]) for name in bands},
-        "files": _hashes([*(part.trial.path for part in parts), *also_hash]),
+        "files": hashes([*(part.trial.path for part in parts), *also_hash]),
         "sources": _sources(parts),
         "left_out": dict(counts.left_out.most_common()),
         "left_out_examples": counts.examples,
@@ -255,14 +255,6 @@ def _ratings(trial: Trial) -> tuple[float, float]:
     if trial.valence is None or trial.arousal is None:
         return float("nan"), float("nan")
     return trial.valence, trial.arousal
-
-
-def _hashes(paths: Iterable[Path]) -> list[dict[str, str]]:
-    """Name (with its folder's) and SHA-256 of each file, once each."""
-    return [
-        {"file": "/".join(path.parts[-2:]), "sha256": sha256_file(path)}
-        for path in dict.fromkeys(paths)
-    ]
 
 
 def _sources(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:

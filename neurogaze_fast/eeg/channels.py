@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neurogaze_fast.eeg.gaps import Gap
+from neurogaze_fast.eeg.mne_raw import gaps_of_raw, lowpass_of_raw
 from neurogaze_fast.eeg.montage import named_positions
 from neurogaze_fast.eeg.sphere import Sphere, find_sphere, flatten
 from neurogaze_fast.errors import DataError, OperatorError
@@ -32,6 +34,10 @@ class Recorded:
     """float64 [N]: seconds at which each stretch begins."""
     bads: tuple[str, ...]
     info: mne.Info | None
+    gaps: tuple[Gap, ...] = ()
+    """Of a Raw: time that is no EEG, in seconds from its first sample."""
+    lowpass: float | None = None
+    """Hz: where the channels end, as MNE's object says; None: it does not say."""
 
 
 def recorded(x: Any, sfreq: float | None, ch_names: Sequence[str] | None) -> Recorded:
@@ -79,6 +85,8 @@ def _of_mne(x: Any) -> Recorded:
         kinds = ", ".join(sorted(set(x.get_channel_types()))) or "none"
         raise DataError(f"There is no channel of type EEG (the types are: {kinds}).")
     names = tuple(x.ch_names[i] for i in picks)
+    gaps: tuple[Gap, ...] = ()
+    lowpass = float(x.info["lowpass"] or 0) or None
     if isinstance(x, mne.Evoked):
         kind, data, start = "evoked", x.data[picks][None], np.array([float(x.times[0])])
     elif isinstance(x, mne.BaseEpochs):
@@ -86,9 +94,13 @@ def _of_mne(x: Any) -> Recorded:
         start = x.events[:, 0] / float(x.info["sfreq"]) + float(x.times[0])
     else:
         kind, data, start = "raw", x.get_data(picks=picks, verbose="error")[None], np.zeros(1)
+        gaps = tuple(g for g in gaps_of_raw(x) if g.ch_names is None or {*g.ch_names} & {*names})
+        ends = lowpass_of_raw(x)
+        lowpass = min((end for name in names if (end := ends[name]) is not None), default=None)
     bads = tuple(name for name in x.info["bads"] if name in names)
     info = mne.pick_info(x.info, picks)
-    return Recorded(kind, data * 1e6, float(x.info["sfreq"]), names, start, bads, info)
+    sfreq = float(x.info["sfreq"])
+    return Recorded(kind, data * 1e6, sfreq, names, start, bads, info, gaps, lowpass)
 
 
 def places(

@@ -10,6 +10,12 @@ FLAT_PEAK_TO_PEAK = 0.5
 """Microvolts: what moves by less over FLAT_SECONDS is no EEG. An amplifier's own noise moves more
 (our choice, as is the next one)."""
 FLAT_SECONDS = 0.5
+QUIET_RMS = 1.5
+"""Microvolts: a converter whose input is gone still makes noise, of a few tenths mostly. Less than
+this over FLAT_SECONDS is no EEG either, where the channel is otherwise much larger."""
+QUIET_SHARE = 1 / 8
+"""How much less: this share of what the channel has in its livelier quarter (our choice; the
+calmest half second of the real recordings we have keeps a third of it)."""
 ODD_SCALE = 200.0
 """Times the typical channel's size, or fraction of it, from which a channel's unit is doubted."""
 
@@ -17,7 +23,9 @@ ODD_SCALE = 200.0
 def flat_samples(signal: np.ndarray, lost: np.ndarray, sfreq: float) -> np.ndarray:
     """bool [C, T]: samples of [C, T] inside any 0.5 s over which a channel hardly moves.
 
-    Only stretches without a lost sample (bool [C, T]) are looked at.
+    That is by less than FLAT_PEAK_TO_PEAK, or by no more than a converter's own noise while the
+    channel is much larger elsewhere. Only stretches without a lost sample (bool [C, T]) are looked
+    at.
     """
     from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
@@ -34,12 +42,33 @@ def flat_samples(signal: np.ndarray, lost: np.ndarray, sfreq: float) -> np.ndarr
         options = {"size": length, "origin": -(length // 2)}  # the window begins at its sample
         high = maximum_filter1d(np.where(lost[row], np.inf, signal[row]), **options)
         low = minimum_filter1d(np.where(lost[row], -np.inf, signal[row]), **options)
-        begins = np.flatnonzero((high - low)[: count - length + 1] <= FLAT_PEAK_TO_PEAK)
-        cover = np.zeros(count + 1, np.int64)
-        cover[begins] += 1
-        cover[begins + length] -= 1
-        flat[row] = np.cumsum(cover[:-1]) > 0
+        flat[row] = _covered((high - low)[: count - length + 1] <= FLAT_PEAK_TO_PEAK, length)
+    for number, channel in enumerate(signal):
+        # Its edges are known to a few samples only: beside zeros that is signal, and no noise.
+        for begin, end in runs(_covered(_quiet(channel, lost[number], length), length)):
+            if (~flat[number, begin:end]).sum() >= half:
+                flat[number, begin:end] = True
     return flat
+
+
+def _quiet(channel: np.ndarray, lost: np.ndarray, length: int) -> np.ndarray:
+    """bool [T - length + 1]: from where on `length` samples of [T] are a converter's noise."""
+    x = np.where(lost, 0.0, channel.astype(np.float64) - np.median(channel))
+    sums = [np.concatenate([[0.0], np.cumsum(part)]) for part in (x, x * x, lost * 1.0)]
+    mean, square, gone = ((total[length:] - total[:-length]) / length for total in sums)
+    rms = np.sqrt(np.maximum(square - mean * mean, 0))
+    whole = gone < 0.5 / length
+    if not whole.any():
+        return whole
+    return whole & (rms < min(QUIET_RMS, QUIET_SHARE * np.percentile(rms[whole], 75)))
+
+
+def _covered(begins: np.ndarray, length: int) -> np.ndarray:
+    """bool [N + length - 1]: what stretches of `length` cover that begin where bool [N] is True."""
+    cover = np.zeros(len(begins) + length, np.int64)
+    cover[:-length] += begins
+    cover[length:] -= begins
+    return np.cumsum(cover[:-1]) > 0
 
 
 def dropouts(flat: np.ndarray, ch_names: tuple[str, ...], sfreq: float) -> list[Gap]:

@@ -18,6 +18,7 @@ import numpy as np
 from neurogaze_fast.eeg.bdf import MAGIC
 from neurogaze_fast.eeg.edf_time import Note, Piece, notes_of, pieces_of
 from neurogaze_fast.eeg.gaps import BREAK, NOT_RECORDED, Gap, gap_of_annotation
+from neurogaze_fast.eeg.prefilter import lowpass_of
 from neurogaze_fast.eeg.units import microvolts_per
 
 _WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
@@ -66,20 +67,6 @@ class Signal:
     @property
     def has_scale(self) -> bool:
         return self.digital[0] != self.digital[1] and self.physical[0] != self.physical[1]
-
-
-def lowpass_of(prefilter: str) -> float | None:
-    """Hz of the low-pass that a prefilter field such as "HP:0.1Hz LP:30Hz N:50Hz" names."""
-    number = r"(\d+(?:[.,]\d+)?)"
-    low = rf"(?:LPF?|HFF|low[\s_-]*pass|hi(?:gh)?[\s_-]*cut(?:[\s_-]*off)?)\s*[:=]?\s*{number}"
-    band = rf"(?:BPF?|band[\s_-]*pass)\s*[:=]?\s*[\d.,]+\s*(?:Hz)?\s*[-–]+\s*{number}"
-    alone = rf"^\s*[\d.,]+\s*(?:Hz)?\s*-\s*{number}\s*Hz\s*$"
-    found = [
-        float(match.replace(",", "."))
-        for pattern in (low, band, alone)
-        for match in re.findall(pattern, prefilter, re.IGNORECASE)
-    ]
-    return min((hertz for hertz in found if hertz > 0), default=None)
 
 
 class EdfFile:

@@ -137,9 +137,16 @@ def named_files(path: Path, rows: list[ClipRow]) -> list[Path]:
 
 
 def _located(root: Path, name: str) -> Path:
-    """The file that a row names; a name written on Windows has its folders behind backslashes."""
+    """The file that a row names. A name written on Windows has its folders behind backslashes, and
+    may have capitals where the file has none: it is the one file that fits it so."""
     file = root / name
-    return root / name.replace("\\", "/") if "\\" in name and not file.exists() else file
+    if file.exists():
+        return file
+    file = root / name.replace("\\", "/")
+    if file.exists() or not file.parent.is_dir():
+        return file
+    alike = [each for each in file.parent.iterdir() if each.name.casefold() == file.name.casefold()]
+    return alike[0] if len(alike) == 1 else file
 
 
 def _read_file(

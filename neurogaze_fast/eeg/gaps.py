@@ -36,9 +36,10 @@ def gap_of_annotation(
 
     Names that begin with "bad" mark an interval, as in MNE. "boundary" (EEGLAB), "EDGE boundary"
     (MNE) and "New Segment" (BrainVision) are places where parts were joined: their duration is the
-    time that was cut out there, which is no longer in the recording. "Lost Samples" likewise.
+    time that was cut out there, which is no longer in the recording. "Lost Samples" likewise. What
+    a person typed into BrainVision's recorder ("Comment/BAD_move") says the same as without it.
     """
-    text = description.strip().casefold()
+    text = description.strip().casefold().removeprefix("comment/").lstrip()
     channels = tuple(ch_names) or None
     joined = ("boundary", "edge", "new segment", "lost samples", "lostsamples", "bad boundary")
     if text.startswith(joined):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +13,10 @@ import torch
 
 from neurogaze_fast import ops
 from neurogaze_fast.eeg.channels import Recorded, places, recorded
+from neurogaze_fast.eeg.gaps import none_yet, touched
 from neurogaze_fast.eeg.interpolation import Size, TopomapOperator
-from neurogaze_fast.eeg.spectrum import BANDS, features, welch_power
+from neurogaze_fast.eeg.spectrum import BANDS, features, passes, welch_power
+from neurogaze_fast.eeg.windows import cut
 from neurogaze_fast.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ class BandPower:
     names: tuple[str, ...]
     """The C channels."""
     unit: str
+    windows_left_out: dict[str, int]
+    """How many windows of a Raw are left out, by the reason that its annotations give."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,8 @@ class TopoMaps:
     unit: str
     left_out: tuple[str, ...]
     """Channels without a place, bad, or not finite."""
+    windows_left_out: dict[str, int]
+    """As of :class:`BandPower`."""
 
 
 def band_power(
@@ -67,6 +75,10 @@ def band_power(
     feature: Feature = "power",
 ) -> BandPower:
     """Power of each band by Welch's method (1 s segments, Hann, half overlapping).
+
+    Windows of a Raw that touch time its annotations call bad, or a place where parts were joined
+    (BAD_..., boundary, New Segment), are left out and counted. So is a band that reaches beyond the
+    low-pass the recording names, with a warning: there is nothing of it in the signal.
 
     Args:
         x: mne.io.Raw (its windows), mne.Epochs (each epoch), mne.Evoked, or an array or list
@@ -85,12 +97,13 @@ def band_power(
     source = recorded(x, sfreq, ch_names)
     if source.sfreq is None:
         raise DataError("An array does not say how fast it was sampled: give sfreq, in Hz.")
-    data, times = _windows(source, source.sfreq, window, overlap)
+    bands = _passed(bands, source)
+    data, times, spoiled = _windows(source, source.sfreq, window, overlap)
     batch = torch.from_numpy(np.ascontiguousarray(data, np.float32))
     power = welch_power(batch, source.sfreq, bands)
     values = power if feature == "power" else features(power.double(), feature).float()
     unit = {"power": "µV²", "log_power": "log µV²", "de": "nats"}[feature]
-    return BandPower(values.numpy(), tuple(bands), times, source.ch_names, unit)
+    return BandPower(values.numpy(), tuple(bands), times, source.ch_names, unit, spoiled)
 
 
 def topomaps(
@@ -151,8 +164,10 @@ def topomaps(
             x, sfreq, ch_names, bands=bands, window=window, overlap=overlap, feature=feature
         )
         values, when, labels, unit = power.values, power.times, power.bands, power.unit
+        spoiled = power.windows_left_out
     else:
         values, when = _values(source, times)
+        spoiled = {}
         labels, unit = ("",), "µV" if source.info is not None else ""
     known, values, positions, found, left_out = _mapped(source, values, montage, sphere)
     operator = TopomapOperator.from_positions(
@@ -160,7 +175,7 @@ def topomaps(
     )
     maps = ops.topomap(torch.from_numpy(np.ascontiguousarray(values)), operator).numpy()
     maps[:, :, ~operator.mask] = np.nan
-    return TopoMaps(maps, labels, when, known, values, operator, unit, left_out)
+    return TopoMaps(maps, labels, when, known, values, operator, unit, left_out, spoiled)
 
 
 def plot_topomaps(maps: TopoMaps, path: Any = None, **options: Any) -> Figure:
@@ -191,15 +206,29 @@ def _mapped(
     return tuple(known), values[:, :, rows].astype(np.float32), positions, found, left_out
 
 
+def _passed(
+    bands: Mapping[str, tuple[float, float]], source: Recorded
+) -> Mapping[str, tuple[float, float]]:
+    """The bands that the recording's low-pass lets through, as prepare's are chosen."""
+    limit = source.lowpass
+    gone = [name for name, edges in bands.items() if not passes(limit, edges)]
+    if not gone or limit is None:
+        return bands
+    said = f"The recording is low-passed at {limit:g} Hz, so it holds nothing of {', '.join(gone)}"
+    if len(gone) == len(bands):
+        raise DataError(f"{said}, and no band is left. Give bands = that end there or below.")
+    warnings.warn(f"{said}: left out.", UserWarning, stacklevel=3)
+    return {name: edges for name, edges in bands.items() if name not in gone}
+
+
 def _windows(
     source: Recorded, sfreq: float, window: float | None, overlap: float
-) -> tuple[np.ndarray, np.ndarray]:
-    from neurogaze_fast.eeg.windows import cut
-
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Windows [N, C, L], where they begin, and how many were left out for which reason."""
     if window is None and source.kind == "raw":
         window = 2.0
     if window is None:
-        return source.data, source.start
+        return source.data, source.start, {}
     if not 0 <= overlap < 1:
         raise DataError(f"overlap is {overlap!r}; give a fraction from 0 up to, not including, 1.")
     parts = [cut(stretch, sfreq, window, overlap) for stretch in source.data]
@@ -208,7 +237,14 @@ def _windows(
         seconds = source.data.shape[2] / sfreq
         raise DataError(f"{seconds:g} s are shorter than a window of {window:g} s.")
     starts = [first + part[1] for first, part in zip(source.start, parts, strict=True)]
-    return data, np.concatenate(starts)
+    times = np.concatenate(starts)
+    reasons = touched(times, window, source.gaps, sfreq)
+    spoiled = dict(Counter(reason for reason in reasons if reason))
+    kept = none_yet(reasons)
+    if not kept.any():
+        found = "; ".join(f"{reason} ({count})" for reason, count in spoiled.items())
+        raise DataError(f"None of the {len(times)} windows can be used: {found}.")
+    return data[kept], times[kept], spoiled
 
 
 def _values(source: Recorded, times: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -224,5 +260,9 @@ def _values(source: Recorded, times: Sequence[float] | None) -> tuple[np.ndarray
         if at.size == 0 or at.min() < 0 or at.max() >= source.data.shape[2]:
             end = source.start[0] + (source.data.shape[2] - 1) / source.sfreq
             raise DataError(f"times lie outside {source.start[0]:g} to {end:g} s.")
+        reasons = touched(at / source.sfreq, 1 / source.sfreq, source.gaps, source.sfreq)
+        for moment, reason in zip(np.ravel(times), reasons, strict=True):
+            if reason:
+                raise DataError(f"{moment:g} s lies in {reason}: there is no EEG to map.")
     mean = source.data.mean(axis=0)
     return mean[:, at].T[:, None].astype(np.float32), source.start[0] + at / source.sfreq

@@ -15,7 +15,7 @@ from neurogaze_fast.eeg.gaps import DROPOUT, Gap, none_yet, touched
 from neurogaze_fast.eeg.maps import FLAGS
 from neurogaze_fast.eeg.preprocess import Cleaned, CleanOptions, clean
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.eeg.spectrum import features, welch_power
+from neurogaze_fast.eeg.spectrum import features, passes, welch_power
 from neurogaze_fast.eeg.windows import blinks, cut, swing
 
 EXAMPLES = 5
@@ -55,7 +55,7 @@ def measure(
     """One trial's windows and the sites they are of, or why there are none."""
     what = f"{trial.subject}, clip {trial.clip}"
     wanted = config.band_edges()
-    bands = {name: edges for name, edges in wanted.items() if _passes(trial.lowpass, edges)}
+    bands = {name: edges for name, edges in wanted.items() if passes(trial.lowpass, edges)}
     if not bands:
         return LeftOut(trial.path, what, f"low-passed at {trial.lowpass:g} Hz: no band is left")
     cleaned = clean(trial, options)
@@ -118,11 +118,6 @@ def _one(trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig
 def _one_apart(trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig) -> Measured:
     torch.set_num_threads(1)  # the other cores have workers of their own
     return _one(trial, options, config)
-
-
-def _passes(lowpass: float | None, edges: tuple[float, float]) -> bool:
-    """Whether a recorder's low-pass lets the whole band through."""
-    return lowpass is None or edges[1] <= lowpass + 1e-6
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ import numpy as np
 from neurogaze_fast.eeg.bids_sidecar import with_sidecars
 from neurogaze_fast.eeg.defects import one_line
 from neurogaze_fast.eeg.edf import EdfFile, Signal, UnreadableError
-from neurogaze_fast.eeg.gaps import Gap, gap_of_annotation
+from neurogaze_fast.eeg.gaps import Gap
+from neurogaze_fast.eeg.mne_raw import gaps_of_raw, lowpass_of_raw, own_rates
 from neurogaze_fast.eeg.places import info_points
 from neurogaze_fast.eeg.sphere import HEAD, Sphere
 from neurogaze_fast.eeg.units import microvolts_per
@@ -112,10 +113,11 @@ class _MneRecording:
         raw = self._raw
         self._sfreq = float(raw.info["sfreq"])
         self.seconds = raw.n_times / self._sfreq
-        lowpass = float(raw.info["lowpass"] or 0) or None
+        lowpass = lowpass_of_raw(raw)
         units = getattr(raw, "_orig_units", None) or {}
         self.channels, self._names, self._scale = [], [], []
         others = set()
+        self._slower = own_rates(raw)
         for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True):
             unit = str(units.get(name, ""))
             # MNE calls a channel of BrainVision "misc" where it does not know the unit's spelling,
@@ -127,7 +129,7 @@ class _MneRecording:
             scale = microvolts_per(unit) if misspelt else 1e6
             problem = unknown_unit(unit) if scale is None else None
             bad = name in raw.info["bads"]
-            self.channels.append(Channel(name, self._sfreq, lowpass, problem, bad))
+            self.channels.append(Channel(name, self._sfreq, lowpass[name], problem, bad))
             self._names.append(name)
             self._scale.append(scale or 0.0)
         if not self.channels:
@@ -135,31 +137,23 @@ class _MneRecording:
             raise UnreadableError(
                 f"no channel of type EEG (the types are: {kinds}); set the types and save it again"
             )
-        self.gaps = tuple(_annotated(raw))
+        self.gaps = gaps_of_raw(raw)
         self.points, self.sphere = info_points(raw.info)
 
     def microvolts(self, channels: list[int], start: float, end: float) -> np.ndarray:
         first, last = round(start * self._sfreq), round(end * self._sfreq)
         picks = [self._raw.ch_names.index(self._names[i]) for i in channels]
         last = min(last, self._raw.n_times)
+        # A part is filled up as if the channel began and ended there, and that rings: all of it.
+        whole = any(self._names[i] in self._slower for i in channels)
+        span = (0, self._raw.n_times) if whole else (first, last)
         try:
-            data = self._raw.get_data(picks=picks, start=first, stop=last, verbose="error")
+            data = self._raw.get_data(picks=picks, start=span[0], stop=span[1], verbose="error")
+            data = data[:, first - span[0] : last - span[0]]
         except Exception as cause:  # a damaged file shows here, because samples are read late
             raise UnreadableError("cannot be read by MNE", one_line(cause)) from cause
         data *= np.array([self._scale[i] for i in channels])[:, None]
         return np.ascontiguousarray(data, dtype=np.float32)
-
-
-def _annotated(raw: mne.io.BaseRaw) -> list[Gap]:
-    notes = raw.annotations
-    channels = getattr(notes, "ch_names", None)
-    found = []
-    for number, text in enumerate(notes.description):
-        of = tuple(channels[number]) if channels is not None else ()
-        start = float(notes.onset[number]) - raw.first_time  # onsets count from MNE's first sample
-        gap = gap_of_annotation(str(text), start, float(notes.duration[number]), of)
-        found += [gap] if gap else []
-    return found
 
 
 def _read_raw(file: Path) -> mne.io.BaseRaw:

@@ -22,7 +22,7 @@ class Sources:
     trials: Iterator[Trial | LeftOut]
     """All of them, one source after the other; read as they are taken."""
     beside: list[Path]
-    """Files beside the recordings that the trials depend on too: ratings."""
+    """Files beside the recordings that the trials depend on too: ratings, tables, descriptions."""
     synthetic: bool
     """Whether any was written by this package."""
 
@@ -53,6 +53,7 @@ def open_sources(config: PrepareEegConfig) -> Sources:
         beside.append(config.ratings)
     if config.bids is not None:
         from neurogaze_fast.eeg.bids import read_bids
+        from neurogaze_fast.eeg.bids_tables import bids_tables
 
         sites = None if config.all_channels else COMMON_SITES
         readers.append(
@@ -61,14 +62,17 @@ def open_sources(config: PrepareEegConfig) -> Sources:
                 montage=config.montage, sites=sites,
             )
         )  # fmt: skip
-        beside += sorted(config.bids.rglob("*.tsv"))
+        beside += bids_tables(config.bids, bids_description(config).ratings)
     if config.arrays is not None and config.description is not None:
-        from neurogaze_fast.eeg.arrays import read_arrays
+        from neurogaze_fast.eeg.arrays import ratings_files, read_arrays
         from neurogaze_fast.eeg.description import ArrayDescription, read_description
 
         described = read_description(config.description, ArrayDescription)
         readers.append(read_arrays(config.arrays, described))
+        beside += ratings_files(config.arrays, described)
     given = (config.dreamer, config.mahnob, config.recording, config.bids, config.arrays)
+    own = (config.description, config.montage)  # a file, or the name of one in a package
+    beside += [path for path in (Path(name) for name in own if name) if path.is_file()]
     synthetic = any(is_synthetic(path) for path in given if path is not None)
     return Sources(chain.from_iterable(readers), beside, synthetic)
 

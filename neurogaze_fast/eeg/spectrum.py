@@ -137,6 +137,11 @@ def _band_sums(
     return torch.stack(powers, dim=-1)
 
 
+def passes(lowpass: float | None, edges: tuple[float, float]) -> bool:
+    """Whether a recorder's low-pass (Hz; None: none) lets the whole band through."""
+    return lowpass is None or edges[1] <= lowpass + 1e-6
+
+
 def differential_entropy(power: Tensor) -> Tensor:
     """Nats: 0.5 log(2 pi e power), the entropy of a Gaussian band of that variance.
 

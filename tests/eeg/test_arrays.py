@@ -20,6 +20,17 @@ from neurogaze_fast.eeg.sources import open_sources
 from neurogaze_fast.errors import ConfigError, DataError
 from tests.eeg.trials import noise
 
+DESCRIPTION = """
+name = "own"
+files = ["{files}"]
+rate = 128
+axes = "trial channel time"
+signal = "data"
+ratings = "labels"
+scale = [1, 9]
+sites = ["AF3", "F7", "F3", "FC5", "T7", "P7", "O1", "O2", "P8", "T8", "FC6", "F4", "F8", "AF4"]
+"""
+
 
 def read(root, name):
     found = list(read_arrays(root, read_description(name, ArrayDescription)))
@@ -123,6 +134,37 @@ def test_faced_ratings_of_another_file_by_the_films_number(tmp_path):
     (folder / "After_remarks.mat").unlink()
     with pytest.raises(DataError, match=r"After_remarks\.mat is missing"):
         read(tmp_path, "faced")
+
+
+def test_the_ratings_of_one_trial_may_be_a_list(tmp_path):
+    text = DESCRIPTION.format(files="s*.dat")
+    (tmp_path / "one.toml").write_text(text)
+    for ratings, fits in (([9.0, 1.0], True), ([[9.0, 1.0]], True), ([[9.0], [1.0]], False)):
+        content = {"data": noise(0)[None].astype(np.float64), "labels": np.array(ratings)}
+        (tmp_path / "s01.dat").write_bytes(pickle.dumps(content))
+        if fits:
+            (only,), out = read(tmp_path, str(tmp_path / "one.toml"))
+            assert (only.valence, only.arousal, out) == (1, -1, [])
+        else:
+            with pytest.raises(DataError, match="labels has 2 rows for 1 trials"):
+                read(tmp_path, str(tmp_path / "one.toml"))
+
+
+def test_everything_that_maps_depend_on_is_hashed(tmp_path):
+    text = DESCRIPTION.format(files="s*.dat") + 'ratings_file = "rated/{subject}.mat"\n'
+    (tmp_path / "own.toml").write_text(text)
+    (tmp_path / "s01.dat").write_bytes(pickle.dumps({"data": noise(0)[None].astype(np.float64)}))
+    (tmp_path / "rated").mkdir()
+    scipy_io.savemat(tmp_path / "rated/01.mat", {"labels": np.array([[9.0, 1.0]])})
+    config = PrepareEegConfig(
+        out=tmp_path / "out", arrays=tmp_path, description=str(tmp_path / "own.toml"),
+        baseline="none", size=8,
+    )  # fmt: skip
+    sources = open_sources(config)
+    maps = build_maps(sources.trials, config, also_hash=sources.beside)
+    assert sorted(entry["file"].split("/")[-1] for entry in maps.provenance["files"]) == [
+        "01.mat", "own.toml", "s01.dat",
+    ]  # fmt: skip
 
 
 class Program:

@@ -206,6 +206,7 @@ def test_a_clip_without_a_time_is_said(tmp_path, onset):
         (RATED, ("1", "12", "a", "0", "0"), {"clips": ("x",)}, "no event is called x"),
         ("onset duration trial_type val", ("1", "12", "a", "0"), {}, "trial_type, val"),
         ("onset trial_type", ("1", "a"), {}, "lacks duration"),
+        ("duration trial_type", ("12", "a"), {}, "lacks onset; it has duration, trial_type"),
         (RATED, ("1", "12", "a", "0", "0"), {"column": "kind", "clips": ("x",)}, "no column kind"),
         (RATED, ("1", "12", "a", "0", "0"), {"film": "movie"}, "there are onset, duration"),
     ],
@@ -213,6 +214,18 @@ def test_a_clip_without_a_time_is_said(tmp_path, onset):
 def test_what_is_missing_is_named_with_what_there_is(tmp_path, header, row, described, match):
     with pytest.raises(DataError, match=match):
         read(plain(tmp_path, header, row), BidsDescription(**described))
+
+
+def test_tables_and_the_description_are_hashed_and_derivatives_are_not(tmp_path):
+    root = faced(tmp_path / "set")
+    (root / "derivatives/sub-000").mkdir(parents=True)
+    (root / "derivatives/sub-000/ratings.tsv").write_text("a\n1\n")
+    own = tmp_path / "own.toml"
+    own.write_text(shipped()["faced-bids"])
+    config = PrepareEegConfig(out=tmp_path / "o", bids=root, description=str(own), size=8)
+    named = [path.name for path in open_sources(config).beside]
+    stem = "task-watchingVideoClips_events.tsv"
+    assert sorted(named) == ["own.toml", f"sub-000_{stem}", f"sub-001_{stem}"]
 
 
 def test_films_of_one_name_in_one_recording_are_not_guessed(tmp_path):

@@ -164,6 +164,31 @@ def test_what_counts_as_flat():
     assert not flat_samples(signal, flat, 128).any()
 
 
+@pytest.mark.parametrize("rms", [0.1, 0.3, 0.6, 1.0])
+def test_a_converters_noise_is_no_eeg(rms):
+    signal = noise(0, channels=4, seconds=60)
+    none = np.zeros(signal.shape, bool)
+    held = np.random.default_rng(0).normal(4300, rms, 500)
+    signal[1, 1000:1500] = held
+    flat = flat_samples(signal, none, 128)
+    assert flat[1, 1000:1500].mean() > 0.99
+    assert flat[1].sum() < 520
+    assert not flat[[0, 2, 3]].any()
+    # A channel that is that quiet throughout is no dropout; bad channels are found elsewhere.
+    signal[2] = np.random.default_rng(1).normal(0, 1.0, signal.shape[1])
+    assert not flat_samples(signal, none, 128)[2].any()
+
+
+@pytest.mark.parametrize("rms", [0.2, 0.4])
+def test_noise_in_a_dropout_does_not_reach_other_clips(tmp_path, untouched, rms):
+    films, rests = recorded("all")
+    lost = films[1][:, FIRST:LAST]
+    lost += np.random.default_rng(0).normal(0, rms, lost.shape).astype(lost.dtype)
+    made = of_mat(tmp_path / "a.mat", films, rests)
+    assert change(made, untouched["mat"]) < 0.02
+    assert made.provenance["windows_left_out"] == {DROPOUT: TOUCHED}
+
+
 def test_three_channels_at_different_times_cost_no_window():
     signal = noise(0, seconds=60)
     for row, start in ((1, 10), (4, 25), (9, 40)):

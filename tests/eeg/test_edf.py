@@ -5,14 +5,19 @@ import pytest
 
 pytest.importorskip("mne")
 
+import mne
+
 from neurogaze_fast.eeg.build import build_maps
-from neurogaze_fast.eeg.edf import lowpass_of
 from neurogaze_fast.eeg.files import read_recording
 from neurogaze_fast.eeg.gaps import BREAK, MARKED, NOT_RECORDED
+from neurogaze_fast.eeg.in_memory import band_power
+from neurogaze_fast.eeg.prefilter import lowpass_of
 from neurogaze_fast.eeg.preprocess import clean
 from neurogaze_fast.eeg.recording import LeftOut, Trial
+from neurogaze_fast.eeg.spectrum import BANDS
 from neurogaze_fast.errors import DataError
 from tests.eeg.edf_files import SITES, write_edf
+from tests.eeg.gdf_files import write_gdf
 from tests.eeg.trials import CONFIG, noise
 
 HEADER = "file,subject,clip,start_s,end_s,valence,arousal,baseline_start_s,baseline_end_s"
@@ -228,6 +233,29 @@ def test_one_eeg_channel_of_another_rate_is_left_out(tmp_path):
     assert (trial.sfreq, trial.ch_names) == (128, SITES[:13])
 
 
+@pytest.mark.parametrize(("rate", "bands"), [(64, ("theta", "alpha", "beta")), (128, BANDS)])
+def test_channels_that_mne_fills_up_end_at_half_of_their_own_rate(tmp_path, rate, bands):
+    """A GDF at 64 Hz beside an ECG of 256 Hz comes at 256 Hz from MNE, and has no gamma."""
+    signal = noise(0, seconds=60, sfreq=rate)
+    heart = noise(1, channels=1, seconds=60, sfreq=256)[0]
+    path = tmp_path / "a.gdf"
+    write_gdf(path, [*signal, heart], [rate] * 14 + [256], [*SITES, "ECG"])
+    made = build_maps([c for c in clips(path, ",1,a,0,30,0.5,0", ",1,b,30,60,0,0.5")
+                       if isinstance(c, Trial)], CONFIG)  # fmt: skip
+    assert made.bands == tuple(bands)
+    whole = noise(0, seconds=60, sfreq=rate)
+    trial = next(c for c in clips(path, ",1,b,30,60,0,0.5") if isinstance(c, Trial))
+    assert trial.sfreq == 256
+    inner = trial.signal[:, 512:-512]  # at the end of the file it rings
+    np.testing.assert_allclose(inner[:, :: 256 // rate], whole[:, 32 * rate : -2 * rate], atol=0.3)
+    raw = mne.io.read_raw_gdf(path, verbose="error").drop_channels("ECG")
+    if rate == 64:
+        with pytest.warns(UserWarning, match="low-passed at 32 Hz, so it holds nothing of gamma"):
+            assert band_power(raw).bands == tuple(bands)
+    else:
+        assert band_power(raw).bands == tuple(bands)
+
+
 # Low-pass
 
 
@@ -242,6 +270,24 @@ def test_one_eeg_channel_of_another_rate_is_left_out(tmp_path):
         ("0.5 - 45 Hz", 45),
         ("Band-pass 1 Hz - 40 Hz", 40),
         ("HFF: 70 LFF: 1", 70),
+        ("DC-113Hz", 113),
+        ("0.16 .. 70 Hz", 70),
+        ("BW 0.5 to 100 Hz", 100),
+        ("HP:0,16Hz LP:30,0Hz", 30),
+        ("HP:0.1 LP:.03kHz", 30),
+        ("0.1 Hz HP, 30 Hz LP", 30),
+        ("HP 0.5 30 LP", 30),
+        ("LP30HP0.5", 30),
+        ("Low Pass Filter (30 Hz)", 30),
+        ("Low filter 0.5 High filter 30", 30),
+        ("LF: 0.16 HF: 70", 70),
+        ("HighCut 30Hz LowCut 0.1", 30),
+        ("HP: 0.16 (6dB/oct) LP: 35 (12 dB/oct)", 35),
+        ("LP:0.1Hz HP:30Hz", 30),
+        ("<30Hz", 30),
+        ("30", None),
+        ("50Hz notch", None),
+        ("No filter", None),
         ("LP:Off", None),
         ("HP:0.1Hz N:50Hz", None),
         ("LP:0Hz", None),

@@ -8,8 +8,10 @@ pytest.importorskip("mne")
 import mne
 
 from neurogaze_fast.eeg.build import build_maps
+from neurogaze_fast.eeg.file_hashes import files_of
 from neurogaze_fast.eeg.files import read_recording
 from neurogaze_fast.eeg.gaps import BREAK, MARKED, Gap, gap_of_annotation, touched, within
+from neurogaze_fast.eeg.recording import Trial
 from tests.eeg.edf_files import SITES
 from tests.eeg.trials import CONFIG, noise
 
@@ -53,13 +55,18 @@ def starts(made, clip):
         ("boundary", 5, 5, BREAK),
         ("New Segment/", 5, 5, BREAK),
         ("New Segment/LostSamples: 12", 5, 5, BREAK),
+        ("Comment/BAD_move", 5, 8, MARKED),
+        ("Comment/ bad", 5, 8, MARKED),
+        ("Bad Interval/Bad Min-Max", 5, 8, MARKED),
     ],
 )
 def test_what_an_annotation_says(text, start, end, reason):
     assert gap_of_annotation(text, 5, 3) == Gap(start, end, reason)
 
 
-@pytest.mark.parametrize("text", ["", "square", "film bad", "Stimulus/S  1", "inboundary"])
+@pytest.mark.parametrize(
+    "text", ["", "square", "film bad", "Stimulus/S  1", "inboundary", "-99", "Comment/x"]
+)
 def test_other_annotations_say_nothing(text):
     assert gap_of_annotation(text, 5, 3) is None
 
@@ -138,12 +145,13 @@ def test_glued_recordings_have_a_break_and_no_step(tmp_path):
     assert made.provenance["windows_left_out"] == {BREAK: 1}
 
 
-def test_eeglabs_boundary_is_where_time_was_cut_out(tmp_path):
+@pytest.mark.parametrize("boundary", ["boundary", -99, "-99"])  # numbers are ERPLAB's
+def test_eeglabs_boundary_is_where_time_was_cut_out(tmp_path, boundary):
     """Its duration is the time that is no longer there, so nothing after it is lost."""
     from scipy.io import savemat
 
     event = np.array(
-        [("boundary", 10 * 128 + 0.5, 300 * 128), ("boundary", 45 * 128 + 0.5, np.nan)],
+        [(boundary, 10 * 128 + 0.5, 300 * 128), (boundary, 45 * 128 + 0.5, np.nan)],
         dtype=[("type", "O"), ("latency", "O"), ("duration", "O")],
     )
     labels = np.array([(site,) for site in SITES], dtype=[("labels", "O")])
@@ -174,6 +182,26 @@ def vhdr(tmp_path, unit="µV", encoding="utf-8", data="a.eeg", name="a"):
     )
     (SIGNAL.T / 0.1).round().astype("<i2").tofile(tmp_path / "a.eeg")
     return tmp_path / f"{name}.vhdr"
+
+
+def test_all_files_of_a_recording_are_hashed(tmp_path):
+    made = build_maps(clips(vhdr(tmp_path), *TWO), CONFIG)
+    named = sorted(entry["file"].split("/")[-1] for entry in made.provenance["files"])
+    assert named == ["a.eeg", "a.vhdr", "a.vmrk"]
+    folder = tmp_path / "a.mff"
+    folder.mkdir()
+    (folder / "signal1.bin").write_bytes(b"1")
+    assert files_of(folder) == [folder / "signal1.bin"]
+
+
+def test_a_name_in_capitals_is_the_one_file_that_fits(tmp_path):
+    path = saved(tmp_path, raw_of())
+    rows = [f"{path.name.upper()}{row}" for row in TWO]
+    table = tmp_path / "clips.csv"
+    table.write_text(HEADER + "\n".join(rows))
+    assert [type(c) for c in read_recording(tmp_path, table)] == [Trial, Trial]
+    (tmp_path / "A_raw.fif").write_bytes(path.read_bytes())  # two that fit: neither is taken
+    assert {c.reason for c in read_recording(tmp_path, table)} == {"the recording is missing"}
 
 
 @pytest.mark.parametrize("unit", ["µV", "μV", "uV", ""])

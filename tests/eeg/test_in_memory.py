@@ -7,6 +7,7 @@ import pytest
 from scipy.signal import welch
 
 from neurogaze_fast import eeg
+from neurogaze_fast.eeg.gaps import BREAK, MARKED
 from neurogaze_fast.errors import DataError, OperatorError
 from tests.eeg.caps import BIOSEMI, DREAMER, digitised
 from tests.eeg.trials import noise
@@ -124,6 +125,45 @@ def test_bad_and_broken_channels_take_no_part_and_are_named():
     found = eeg.topomaps(values, ch_names=DREAMER)
     assert found.left_out == ("FC5",)
     assert np.isfinite(found.maps[0, 0][found.operator.mask]).all()
+
+
+def test_windows_of_marked_time_are_left_out_and_counted():
+    signal = noise(0, seconds=30)
+    signal[:, 1280:1536] = 5000  # 10 to 12 s
+    info = template(DREAMER)
+    raw = mne.io.RawArray(signal * 1e-6, info, verbose="error")
+    whole = eeg.band_power(raw)
+    assert (whole.windows_left_out, len(whole.times)) == ({}, 29)
+    raw.set_annotations(
+        mne.Annotations([10, 20], [2, 0], ["BAD_knock", "boundary"]), verbose="error"
+    )
+    for found in (eeg.band_power(raw), eeg.topomaps(raw)):
+        assert found.windows_left_out == {MARKED: 3, BREAK: 1}
+        assert sorted(set(range(29)) - set(found.times.tolist())) == [9, 10, 11, 19]
+    kept = np.isin(whole.times, found.times)
+    np.testing.assert_array_equal(eeg.band_power(raw).values, whole.values[kept])
+    # What lies in a part of a recording that was cut out is counted from the part's own start.
+    part = eeg.band_power(raw.copy().crop(9, 29))
+    assert part.windows_left_out == {MARKED: 3, BREAK: 1}
+    assert 0 not in part.times
+    with pytest.raises(DataError, match=f"10.5 s lies in {MARKED}"):
+        eeg.topomaps(raw, what="values", times=[5, 10.5])
+    raw.set_annotations(mne.Annotations(0, 30, "bad"), verbose="error")
+    with pytest.raises(DataError, match=rf"None of the 29 windows .* {MARKED} \(29\)"):
+        eeg.band_power(raw)
+
+
+def test_a_band_beyond_the_recordings_low_pass_is_left_out_with_a_warning():
+    raw = mne.io.RawArray(noise(0, seconds=30) * 1e-6, template(DREAMER), verbose="error")
+    whole = eeg.band_power(raw)
+    assert whole.bands == ("theta", "alpha", "beta", "gamma")
+    raw.filter(1, 40, verbose="error")
+    with pytest.warns(UserWarning, match="low-passed at 40 Hz, so it holds nothing of gamma"):
+        found = eeg.topomaps(raw)
+    assert found.bands == ("theta", "alpha", "beta")
+    assert found.maps.shape[1] == 3
+    with pytest.raises(DataError, match="no band is left"):
+        eeg.band_power(raw, bands={"gamma": (31, 49)})
 
 
 def test_old_and_new_names_of_one_place_are_both_known():
