@@ -139,8 +139,8 @@ def eeg():
     return [
         f"EEG windows to maps, {row['maps']} maps",
         f"{row['maps_per_s']['native']:,} maps/s",
-        f"{row['maps_per_s']['mne']:,} MNE, {row['maps_per_s']['torcheeg']:,} torcheeg",
-        f"{row['times']['mne']} / {row['times']['torcheeg']}",
+        f"{row['maps_per_s']['mne']:,} MNE, {row['maps_per_s']['torcheeg, Welch']:,} torcheeg",
+        f"{row['times']['mne']} / {row['times']['torcheeg, Welch']}",
     ]
 
 

@@ -43,24 +43,35 @@ def flat_samples(signal: np.ndarray, lost: np.ndarray, sfreq: float) -> np.ndarr
         high = maximum_filter1d(np.where(lost[row], np.inf, signal[row]), **options)
         low = minimum_filter1d(np.where(lost[row], -np.inf, signal[row]), **options)
         flat[row] = _covered((high - low)[: count - length + 1] <= FLAT_PEAK_TO_PEAK, length)
-    for number, channel in enumerate(signal):
+    for number, limit in _quiet_channels(blocks, lost):
         # Its edges are known to a few samples only: beside zeros that is signal, and no noise.
-        for begin, end in runs(_covered(_quiet(channel, lost[number], length), length)):
+        quiet = _rms(signal[number], lost[number], length) < limit
+        for begin, end in runs(_covered(quiet, length)):
             if (~flat[number, begin:end]).sum() >= half:
                 flat[number, begin:end] = True
     return flat
 
 
-def _quiet(channel: np.ndarray, lost: np.ndarray, length: int) -> np.ndarray:
-    """bool [T - length + 1]: from where on `length` samples of [T] are a converter's noise."""
+def _quiet_channels(blocks: np.ndarray, lost: np.ndarray) -> list[tuple[int, float]]:
+    """(channel, rms below which it is a converter's noise) of those of [C, B, L] that have any."""
+    _, count, half = blocks.shape
+    spread = blocks.std(axis=2, dtype=np.float64)
+    gone = lost[:, : count * half].reshape(blocks.shape).any(axis=2)
+    lively = 3 * count // 4  # a quarter of the blocks is livelier
+    typical = np.partition(np.where(gone, 0.0, spread), min(lively, count - 1), axis=1)
+    limit = np.minimum(QUIET_RMS, QUIET_SHARE * typical[:, min(lively, count - 1)])
+    # Half of a stretch can hold all there is in it.
+    calmest = np.where(gone, np.inf, spread).min(axis=1)
+    return [(int(row), float(limit[row])) for row in np.flatnonzero(calmest < 2**0.5 * limit)]
+
+
+def _rms(channel: np.ndarray, lost: np.ndarray, length: int) -> np.ndarray:
+    """float64 [T - length + 1]: about its mean, of `length` samples of [T]; inf with a lost one."""
     x = np.where(lost, 0.0, channel.astype(np.float64) - np.median(channel))
     sums = [np.concatenate([[0.0], np.cumsum(part)]) for part in (x, x * x, lost * 1.0)]
     mean, square, gone = ((total[length:] - total[:-length]) / length for total in sums)
     rms = np.sqrt(np.maximum(square - mean * mean, 0))
-    whole = gone < 0.5 / length
-    if not whole.any():
-        return whole
-    return whole & (rms < min(QUIET_RMS, QUIET_SHARE * np.percentile(rms[whole], 75)))
+    return np.where(gone < 0.5 / length, rms, np.inf)
 
 
 def _covered(begins: np.ndarray, length: int) -> np.ndarray:

@@ -146,6 +146,7 @@ def test_runs_are_compared_on_the_same_pictures(finished, copied, tmp_path, caps
     evaluate_command.main(words)
     printed = capsys.readouterr().out
     assert "mCE" in printed
+    assert "…" not in printed  # in a terminal of 80 columns
     result = json.loads((out / "corruptions.json").read_text())
     first, second = result["runs"].values()
     assert first == second  # the same model, and so the same answers
