@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,11 @@ _BEGINNINGS = (
     (b"\x89PNG", "a damaged PNG: its headers cannot be read"),
     (b"GIF8", "a damaged GIF: its headers cannot be read"),
     (b"BM", "a damaged BMP: its headers cannot be read"),
-    (b"II*\0", "a TIFF (or a camera's raw file) without a picture that can be read: convert it"),
-    (b"MM\0*", "a TIFF (or a camera's raw file) without a picture that can be read: convert it"),
 )
+_TIFF = (b"II*\0", b"MM\0*")
+_SAMPLES, _BITS, _FORMAT, _PHOTOMETRIC = 277, 258, 339, 262
+"""TIFF's tags."""
+_FORMATS = {1: "", 2: "signed ", 3: "floating-point "}
 _SHOWN = 40
 _STRAY = 64
 """Bytes before a JPEG's beginning that are looked at."""
@@ -46,6 +49,8 @@ def describe_kind(data: bytes | np.ndarray) -> str:
     for beginning, words in _BEGINNINGS:
         if head.startswith(beginning):
             return words
+    if head.startswith(_TIFF):
+        return _describe_tiff(bytes(data))
     if head[4:8] == b"ftyp":
         if head[8:12] in (b"avif", b"avis"):
             return "an AVIF picture, damaged or beyond this Pillow: convert it to JPEG or PNG"
@@ -68,3 +73,20 @@ def describe_kind(data: bytes | np.ndarray) -> str:
     if re.fullmatch(rb"[\t\r\n\x20-\x7e]+", head):
         return f"a text that begins {head[:_SHOWN].decode()!r}: download the picture again"
     return "of no known kind (JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF are read)"
+
+
+def _describe_tiff(data: bytes) -> str:
+    """What the pixels of a TIFF are, where its header says it."""
+    from PIL import TiffImagePlugin
+
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    file = io.BytesIO(data)
+    try:
+        file.seek(tags.next)
+        tags.load(file)
+        bits, form = tags[_BITS], tags.get(_FORMAT, (1,))
+        kind = f"{max(bits)}-bit {_FORMATS.get(max(form), 'undefined ')}pixels"
+        kind += f" (channels: {tags.get(_SAMPLES, 1)}, photometric kind: {tags[_PHOTOMETRIC]})"
+    except Exception:  # whatever a damaged header brings about
+        return "a TIFF (or a camera's raw file) without a picture that can be read: convert it"
+    return f"a TIFF of {kind}, which are not read: save it as PNG or as a plain TIFF of 8 bits"

@@ -2,8 +2,8 @@
 
 Every picture comes out upright (its EXIF orientation is applied) and 8 bits deep, whatever it was:
 
-* 12 and 16 bits are scaled by the full range of their depth; 32-bit integers and floating point
-  have no range of their own and must be recognisable (see :func:`_full_scale`);
+* 12 and 16 bits are scaled by the full range of their depth and rounded; 32-bit integers and
+  floating point have no range of their own and must be recognisable (see picture_depth.py);
 * palettes, CMYK, YCbCr and Lab become RGB, one bit becomes 0 and 255;
 * transparency and colour profiles are ignored; of an animation the first picture is taken.
 
@@ -17,10 +17,11 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neurogaze_fast.picture_depth import CorruptImage, eight_bits
 from neurogaze_fast.picture_kinds import describe_kind, is_heic
 
 if TYPE_CHECKING:
@@ -40,24 +41,14 @@ DAMAGE = (
 """What Pillow raises on damaged headers, metadata and pixels."""
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Pillow's Image.Transpose for each EXIF orientation but the upright one."""
-_ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
-"""TIFF's tags; the first is EXIF's, too."""
-_WHITE_IS_ZERO, _SIGNED = 0, 2
-_DIMMEST = 1 / 16
-"""A deep picture whose brightest pixel is below this share of its range is not believed: it is
-rather of another range (12 bits in 16, 0 to 2 in floating point) than as good as black."""
-_SLACK = 1e-3
-"""How far floating-point pixels may lie outside 0..1: resampling and rounding overshoot."""
+_ORIENTATION = 274
+"""EXIF's tag."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"tRNS", b"eXIf")
 _PNG_TURNED_BY = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"Raw profile type APP1")
 """Keywords of the text chunks that may hold the orientation."""
 _PNG_TEXT = 512 * 1024
 """Bytes such a chunk may have, and may inflate to."""
-
-
-class CorruptImage(ValueError):
-    """A picture that cannot be decoded; the message is the reason in a few words."""
 
 
 class TooManyPixels(CorruptImage):
@@ -179,8 +170,7 @@ def _decoded(
             if grey:  # a JPEG's luma as stored, without computing colours
                 image.draft("L", image.size)
             before(image)
-            image.load()
-            return _upright(image, _eight_bits(image))
+            return _upright(image, eight_bits(image, lambda: _opened(data, formats)))
     except CorruptImage:
         raise
     except Image.UnidentifiedImageError as cause:
@@ -269,68 +259,6 @@ def _inflates_little(kind: bytes, text: bytes) -> bool:
     except zlib.error:
         return False
     return not inflater.unconsumed_tail
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Mode L or RGB of an image that was loaded."""
-    from PIL import Image
-
-    mode = image.mode
-    if mode in ("L", "RGB"):
-        return image
-    if mode == "F" or mode.startswith("I"):
-        return Image.fromarray(_scaled(image))
-    image.info.pop("transparency", None)  # else converting would act upon it
-    if mode in ("La", "RGBa"):  # alpha already multiplied into the pixels
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
-    return image.convert("L" if mode in ("1", "LA", "La") else "RGB")
-
-
-def _scaled(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W] of pixels deeper than 8 bits."""
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise CorruptImage("it has floating-point pixels that are not finite")
-    low, high = float(values.min()), float(values.max())
-    slack = _SLACK if image.mode == "F" else 0.0
-    full = _full_scale(image, high, slack)
-    if full is None or low < -slack * full or 0 < high < _DIMMEST * full * (full > 1):
-        wanted = "0 to 1 or 0 to 255" if image.mode == "F" else f"0 to {full or 65535:.0f}"
-        raise CorruptImage(
-            f"its pixels go from {low:.6g} to {high:.6g}, which is not the range of a picture of "
-            f"its kind ({wanted}): scale it"
-        )
-    if image.mode == "F":
-        grey = np.rint(values.clip(0, full) * (255 / full)).astype(np.uint8)
-    else:  # rounded, in integers
-        whole = int(full)
-        grey = ((values.astype(np.uint32) * 255 + whole // 2) // whole).astype(np.uint8)
-    # Pillow inverts such files of 8 bits only.
-    inverted = image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
-    return 255 - grey if inverted else grey
-
-
-def _full_scale(image: Image.Image, high: float, slack: float) -> float | None:
-    """The value that white has, or None where it cannot be told.
-
-    By the header for 12 and 16 bits. For 32 bits by the largest value: floating point is on [0, 1]
-    or on [0, 255], integers on [0, 255] or [0, 65535].
-    """
-    bits = 16
-    if image.format == "TIFF":
-        bits = _tag(image, _BITS) or 16
-        if bits == 16 and _tag(image, _SAMPLE_FORMAT) == _SIGNED:
-            bits = 15
-    if bits <= 16 and image.mode != "F":
-        return float(2**bits - 1)
-    ranges = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
-    return next((full for full in ranges if high <= full * (1 + slack)), None)
-
-
-def _tag(image: Any, number: int) -> int | None:
-    """A TIFF's tag; the first channel's where there is one for each."""
-    value = image.tag_v2.get(number)
-    return value[0] if isinstance(value, tuple) and value else value
 
 
 def _upright(opened: Image.Image, pixels: Image.Image) -> Image.Image:

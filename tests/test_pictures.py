@@ -36,6 +36,10 @@ def saved(image, kind, **options):
     return file.getvalue()
 
 
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def with_tag(tiff, number, value):
     """A little-endian TIFF with the short value of one tag changed."""
     data = bytearray(tiff)
@@ -112,14 +116,149 @@ def test_other_colour_spaces_come_close(mode):
     assert np.abs(found.astype(int) - RGB).mean() < 2
 
 
+def tiff(pixels, order="<", photometric=1, packed=False, bits=None, **more):
+    """A TIFF of [H, W] or [H, W, channels] in one strip; `more`: tag_NNN=value or values."""
+    pixels = np.asarray(pixels)
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    bits = bits or pixels.dtype.itemsize * 8
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    strips = [data]
+    if more.get("tag_284") == 2 and samples > 1:
+        planes = np.moveaxis(pixels.astype(pixels.dtype.newbyteorder(order)), 2, 0)
+        strips = [plane.tobytes() for plane in planes]
+    strips = [zlib.compress(strip) for strip in strips] if packed else strips
+    tags = {256: 80, 257: 60, 258: (bits,) * samples, 259: 8 if packed else 1, 262: photometric,
+            277: samples, 278: 60, 339: ({"u": 1, "i": 2, "f": 3}[pixels.dtype.kind],) * samples,
+            **{int(name[4:]): value for name, value in more.items()},
+            279: tuple(map(len, strips)), 273: (0,) * len(strips)}  # fmt: skip
+    tags = {tag: value if isinstance(value, tuple) else (value,) for tag, value in tags.items()}
+    values = 8 + 2 + 12 * len(tags) + 4
+    start = values + sum(4 * len(value) for value in tags.values() if len(value) > 1)
+    tags[273] = tuple(start + sum(map(len, strips[:i])) for i in range(len(strips)))
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "HIH", 42, 8, len(tags))
+    behind = b""
+    for tag in sorted(tags):
+        long = struct.pack(f"{order}{len(tags[tag])}I", *tags[tag])
+        place = long if len(long) == 4 else struct.pack(order + "I", values + len(behind))
+        behind += long if len(long) > 4 else b""
+        head += struct.pack(order + "HHI", tag, 4, len(tags[tag])) + place
+    return head + bytes(4) + behind + b"".join(strips)
+
+
+def png16(pixels, colour):
+    """A PNG of uint16 [H, W, channels], every row as the difference from the pixel to the left."""
+    rows = pixels.astype(">u2").view(np.uint8).reshape(60, 80, -1).astype(np.int16)
+    rows[:, 1:] -= rows[:, :-1].copy()
+    rows = rows.astype(np.uint8).reshape(60, -1)
+    data = zlib.compress(np.insert(rows, 0, 1, axis=1).tobytes())
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 80, 60, 16, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+EVERY = np.random.default_rng(0).permutation(np.linspace(0, 65535, 4800).astype("u2"))
+EVERY = EVERY.reshape(60, 80)
+ROUNDED = np.rint(EVERY / 257).astype(np.uint8)
+EVERY3 = np.dstack([EVERY, EVERY[::-1], EVERY[:, ::-1]])
+ROUNDED3 = np.rint(EVERY3 / 257).astype(np.uint8)
+LOW7 = GREY & 127
+OPAQUE = np.full_like(EVERY, 65535)
+DEEP_KINDS = {
+    "grey PNG": (saved(EVERY, "PNG"), ROUNDED),
+    "colour PNG": (png16(EVERY3, 2), ROUNDED3),
+    "colour PNG of greys": (png16(np.dstack([EVERY] * 3), 2), ROUNDED),
+    "grey and alpha PNG": (png16(np.dstack([EVERY, EVERY[::-1]]), 4), ROUNDED),
+    "colour and alpha PNG": (png16(np.dstack([EVERY3, EVERY]), 6), ROUNDED3),
+    **{
+        f"{kind} TIFF {order} {'deflate' if packed else 'raw'}": (
+            tiff(pixels, order, photometric, packed, **more), wanted
+        )
+        for order in "<>" for packed in (False, True)
+        for kind, pixels, photometric, wanted, more in (
+            ("grey", EVERY, 1, ROUNDED, {}),
+            ("signed grey", (EVERY // 2).astype("i2"), 1, np.rint(EVERY // 2 / 32767 * 255), {}),
+            ("signed 32-bit grey", EVERY.astype("i4"), 1, ROUNDED, {}),
+            ("floating-point grey", EVERY.astype("f4") / 65535, 1, ROUNDED, {}),
+            ("signed 8-bit grey", LOW7.astype("i1"), 1, np.rint(LOW7 / 127 * 255), {}),
+            ("colour", EVERY3, 2, ROUNDED3, {}),
+            ("colour and alpha", np.dstack([EVERY3, EVERY]), 2, ROUNDED3, {"tag_338": 2}),
+            ("colour and more", np.dstack([EVERY3, EVERY]), 2, ROUNDED3, {"tag_338": 0}),
+            ("alpha of one", np.dstack([EVERY3, OPAQUE]), 2, ROUNDED3, {"tag_338": 1}),
+            ("CMYK", np.dstack([65535 - EVERY3, OPAQUE * 0]), 5, ROUNDED3, {}),
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DEEP_KINDS)
+def test_deep_pixels_are_rounded_in_colour_as_in_grey(kind):
+    data, wanted = DEEP_KINDS[kind]
+    assert difference(data, wanted)[0] == 0
+    assert difference(data, wanted)[1] <= 0.51
+
+
+def test_deep_colour_by_its_alpha_is_divided_by_it():
+    half = np.full_like(EVERY, 32768)
+    data = tiff(np.dstack([EVERY3 // 2, half]), photometric=2, tag_338=1)
+    assert difference(data, ROUNDED3)[0] <= 2
+
+
+def test_a_deep_colour_picture_is_turned_upright():
+    data = tiff(EVERY3.transpose(1, 0, 2)[::-1].reshape(80, 60, 3), photometric=2,
+                tag_256=60, tag_257=80, tag_278=80, tag_274=6)  # fmt: skip
+    np.testing.assert_array_equal(decode_rgb(data), ROUNDED3)
+
+
+SUBSAMPLED = np.zeros((60, 40, 3), np.uint8)
+LIKE_JPEG = np.asarray(COLOUR.convert("YCbCr"))
+PALETTE = tuple(range(256)) * 3
+REFUSED = {
+    "signed bytes, negative": (tiff(GREY.astype(int).astype("i1") - np.int8(90)), "from -"),
+    "signed 16 bits, negative": (tiff(DEEP.astype("i2")), "from -"),
+    "signed colour": (tiff(RGB.astype("i1"), photometric=2), "8-bit signed pixels .channels: 3"),
+    "double": (tiff(GREY / 255), "64-bit floating-point pixels"),
+    "half": (tiff((GREY / 255).astype("f2")), "16-bit floating-point pixels"),
+    "colour of 32 bits": (tiff(RGB.astype("f4"), photometric=2), "photometric kind: 2"),
+    "deep planes": (tiff(EVERY3, photometric=2, tag_284=2), "16-bit channels in planes"),
+    "deep planes, packed": (tiff(EVERY3, ">", 2, True, tag_284=2), "16-bit channels in planes"),
+    "white is zero in a plane": (tiff(GREY, photometric=0, tag_284=2), "8-bit channels in planes"),
+    "deep grey in a plane": (tiff(EVERY, tag_284=2), "16-bit channels in planes"),
+    "multiplied planes": (
+        tiff(np.dstack([RGB, GREY]), photometric=2, tag_284=2, tag_338=1), "channels in planes"
+    ),
+    "Lab planes": (tiff(RGB, photometric=8, tag_284=2), "channels in planes"),
+    "subsampled": (tiff(SUBSAMPLED, photometric=6, tag_530=(2, 2)), "YCbCr"),
+    "subsampled, unsaid": (tiff(SUBSAMPLED, photometric=6), "YCbCr"),
+    "studio range": (
+        tiff(LIKE_JPEG, photometric=6, tag_530=(1, 1), tag_532=(16, 235, 128, 240, 128, 240)),
+        "YCbCr",
+    ),
+    "other inks": (tiff(np.dstack([RGB, GREY]), photometric=5, tag_332=2), "inks other"),
+    "palette of 8 bits": (tiff(GREY, photometric=3, tag_320=PALETTE), "palette of 8 bits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_tiff_that_pillow_would_mistake_is_refused_with_the_reason(kind):
+    data, words = REFUSED[kind]
+    for decode in (decode_rgb, decode_grey):
+        with pytest.raises(CorruptImage, match=words):
+            decode(data)
+
+
+def test_the_usual_cousins_of_the_refused_are_read():
+    assert difference(tiff(GREY, tag_284=2), GREY)[0] == 0
+    assert difference(tiff(GREY, photometric=0, packed=True, tag_284=2), 255 - GREY)[0] == 0
+    assert difference(tiff(RGB, photometric=2, tag_284=2), RGB)[0] == 0
+    assert difference(tiff(RGB, photometric=2, packed=True, tag_284=2), RGB)[0] == 0
+    assert difference(tiff(LIKE_JPEG, photometric=6, tag_530=(1, 1)), RGB)[0] <= 3
+    palette = tuple(value * 257 for value in PALETTE)
+    assert difference(tiff(GREY, photometric=3, tag_320=palette), GREY)[0] == 0
+
+
 def test_twelve_bits_are_scaled_by_their_own_range():
     high, low = (GREY.astype(np.uint32) * 4095 // 255).reshape(-1, 2).T
     packed = np.stack([high >> 4, (high & 15) << 4 | low >> 8, low & 255], 1).astype(np.uint8)
-    tags = {256: 80, 257: 60, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 60, 279: packed.size}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0\0\0\0"
-    assert len(head) == 122
-    assert max(difference(head + packed.tobytes(), GREY)) <= 1.5
+    assert max(difference(tiff(packed.reshape(60, 120), bits=12), GREY)) <= 1.5
 
 
 @pytest.mark.parametrize(("pixels", "found"), [
@@ -168,10 +307,6 @@ def test_every_orientation_is_applied_in_every_kind(kind, turn):
 
 
 # --- PNG's chunks --------------------------------------------------------------------------------
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def with_chunks(*chunks):
