@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.affectnet_labels import code_emotion, whole_number
 from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.faces.file_finder import FileFinder
 from neurogaze_fast.faces.listed import (
-    FileFinder,
     LeftOut,
     ListedFace,
     affect_value,

@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -173,56 +173,6 @@ class LeftOut:
         have rows, and those of which every row is left out."""
         counted = {name: dict(self._counts[name]) for name in SPLITS if name in self._counts}
         return {split: {} for split in splits} | counted
-
-
-class FileFinder:
-    """Looks files up below a folder, listing each folder once: a stat for every image is slow."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._listed: dict[str, dict[str, str] | None] = {}
-
-    def find(self, file: str) -> str | None:
-        """`file` as it is spelt on the disk, or None where it is not there.
-
-        Accents may be composed in a table and decomposed on the disk (or the other way round), and
-        the case may differ, as Windows lets it, where only one file is meant then.
-        """
-        path = PurePosixPath(file)
-        if path.parent == path:
-            return None
-        folder = str(path.parent)
-        entries = self._entries(folder)
-        if entries is None:
-            spelt = self.find(folder)
-            if spelt is None:
-                return None
-            folder, entries = spelt, self._entries(spelt)
-        if entries is None:
-            return None
-        exact = unicodedata.normalize("NFC", path.name)
-        name = entries.get(exact) or entries.get(_any_case(exact))
-        return str(PurePosixPath(folder) / name) if name else None
-
-    def _entries(self, folder: str) -> dict[str, str] | None:
-        """Name, and name in any case, -> entry of a folder; None where there is no such folder."""
-        if folder not in self._listed:
-            try:
-                entries = os.listdir(self._root / folder)
-            except OSError:
-                self._listed[folder] = None
-                return None
-            found: dict[str, str] = {}
-            for entry in entries:
-                key = _any_case(unicodedata.normalize("NFC", entry))
-                found[key] = "" if key in found else entry  # two differ by case alone
-            found.update({unicodedata.normalize("NFC", entry): entry for entry in entries})
-            self._listed[folder] = found
-        return self._listed[folder]
-
-
-def _any_case(name: str) -> str:
-    return "\0" + name.casefold()  # no file's own name
 
 
 def affect_value(text: str, where: str) -> float:

@@ -13,9 +13,8 @@ file is refused; where one image has two labels, it is refused unless told what 
 
 from __future__ import annotations
 
-import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from neurogaze_fast.delimited import DelimitedTable, read_delimited, read_header
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.faces.file_finder import FileFinder, one_files
 from neurogaze_fast.faces.listed import (
-    FileFinder,
     LeftOut,
     ListedFace,
     affect_value,
@@ -33,6 +32,7 @@ from neurogaze_fast.faces.listed import (
 )
 from neurogaze_fast.faces.manifest_labels import read_labels
 from neurogaze_fast.faces.naming import split_named
+from neurogaze_fast.faces.repeats import Listing, kept_rows
 
 HEADERS = {
     "path": (
@@ -47,14 +47,9 @@ HEADERS = {
     "arousal": ("arousal",),
 }
 _KNOWN = frozenset(alias for aliases in HEADERS.values() for alias in aliases)
-ON_CONFLICT = ("drop", "first")
-"""What may be kept of an image whose rows contradict one another: no row, or the first."""
-_NAMED = 100
-"""Contradictions an error names."""
 MISSING_SHARE = 0.01
 """Files of a table that may be missing; more of them mean another folder than the table's."""
 _NO_LABEL = "no label"
-_CONTRADICTION = "different labels or splits"
 
 
 @dataclass(frozen=True)
@@ -106,21 +101,32 @@ def read_face_manifest(
     rows, mapping, official = _read_rows(path)
     left_out = LeftOut()
     kept: list[ListedFace] = []
-    finder, root = FileFinder(path.parent), path.parent
+    root = path.parent
+    found, faces = _found(rows, root)
+    listings = [
+        Listing(
+            face=face,
+            file=row.file,
+            where=f"row {row.number}",
+            label=row.emotion or row.label,
+            split=row.split,
+            drawn=not official and not row.subject,
+        )
+        for row, face in zip(rows, faces, strict=True)
+    ]
+    used = kept_rows(listings, path, on_conflict, left_out)
     missing: list[_Row] = []
-    for row in _without_repeats(rows, path, on_conflict, left_out):
-        if not os.path.isabs(row.file):
-            found = finder.find(row.file)
-        else:
-            found = row.file if os.path.exists(row.file) else None
-        if found is None:
+    for row, file, wanted in zip(rows, found, used, strict=True):
+        if not wanted:
+            continue
+        if file is None:
             missing.append(row)
             left_out.add(row.split, "image file missing")
         elif row.emotion is None:
             reason = f"labelled {row.label}" if row.label else _NO_LABEL
             left_out.add(row.split, reason)
         else:
-            kept.append(ListedFace(found, row.emotion, row.number, row.split, row.valence_arousal))
+            kept.append(ListedFace(file, row.emotion, row.number, row.split, row.valence_arousal))
     if len(missing) > MISSING_SHARE * len(rows):
         named = ", ".join(f"{row.file} (row {row.number})" for row in missing[:3])
         raise DataError(
@@ -245,46 +251,12 @@ def _below(file: str, root: Path, where: str) -> str:
     return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else path
 
 
-def _without_repeats(
-    rows: list[_Row], path: Path, on_conflict: str | None, left_out: LeftOut
-) -> Iterator[_Row]:
-    """The first row of each file; `on_conflict` says what of those that contradict another.
-
-    Raises:
-        DataError: rows contradict one another, and nothing says what to do; names them all.
-    """
-    by_file: dict[str, list[_Row]] = {}
-    for row in rows:
-        by_file.setdefault(row.file, []).append(row)
-    conflicts = {file: words for file, same in by_file.items() if (words := _conflict(same))}
-    if conflicts and on_conflict is None:
-        named = "; ".join(f"{file}: {words}" for file, words in list(conflicts.items())[:_NAMED])
-        more = f"; and {len(conflicts) - _NAMED} others" if len(conflicts) > _NAMED else ""
-        raise DataError(
-            f"{path} lists {len(conflicts)} image(s) more than once with different labels or "
-            f"splits: {named}{more}. Keep one row of each, or give --on-conflict drop to leave out "
-            "all rows of these images, or --on-conflict first to keep the first row of each."
-        )
-    for row in rows:
-        same = by_file[row.file]
-        if row.file in conflicts and (on_conflict == "drop" or row is not same[0]):
-            left_out.add(row.split, f"listed with {_CONTRADICTION}")
-        elif row is not same[0]:
-            left_out.add(row.split, "listed twice")
-        else:
-            yield row
-
-
-def _conflict(same: list[_Row]) -> str:
-    """How the rows of one file differ, or nothing."""
-    for what, found in (
-        ("labels", [row.emotion or row.label for row in same]),
-        ("splits", [row.split for row in same]),
-    ):
-        if len(set(found)) > 1:
-            each = ", ".join(
-                f"{value or 'none'} in row {row.number}"
-                for value, row in zip(found, same, strict=True)
-            )
-            return f"different {what}, {each}"
-    return ""
+def _found(rows: Sequence[_Row], root: Path) -> tuple[list[str | None], list[Hashable]]:
+    """(path of each row's file or None where it is not there, a key of its own for each file)."""
+    finder = FileFinder(root)
+    found = [finder.find(row.file) for row in rows]
+    there = [file for file in found if file is not None]
+    keys = iter(one_files([str(root / file) for file in there], list(map(finder.inode, there))))
+    return found, [
+        row.file if file is None else next(keys) for row, file in zip(rows, found, strict=True)
+    ]

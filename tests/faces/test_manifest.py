@@ -8,6 +8,7 @@ import pytest
 from neurogaze_fast.emotions import EMOTIONS
 from neurogaze_fast.errors import ConfigError, DataError
 from neurogaze_fast.faces.faceset import FaceSet
+from neurogaze_fast.faces.file_finder import FileFinder
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.listed import drawn_split
 from neurogaze_fast.faces.load import load_faces, recognised
@@ -215,6 +216,67 @@ def test_contradictions_are_dropped_or_settled_by_the_first_row(three):
     assert first.left_out == {"train": {reason: 1}, "test": {reason: 1, "listed twice": 1}}
     with pytest.raises(ConfigError, match="--on-conflict is for --faces manifest, not folder"):
         load_faces("folder", three, on_conflict="drop")
+
+
+OTHER_NAMES = ("./in/a.png", "in/../in/a.png", "in\\a.png", "IN/A.PNG", "hard.png", "soft.png",
+               "linked/a.png", "chain.png", "{root}/in/a.png", "{root}/linked/../in/a.png",
+               "{root}/hard.png")  # fmt: skip
+
+
+@pytest.fixture
+def linked(tmp_path):
+    put(tmp_path, "in/a.png", "in/b.png")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "in" / "a.png")
+    (tmp_path / "soft.png").symlink_to("in/a.png")
+    (tmp_path / "chain.png").symlink_to(tmp_path / "soft.png")
+    (tmp_path / "linked").symlink_to("in", target_is_directory=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+@pytest.mark.parametrize("relative", [False, True])
+def test_one_file_under_two_names_is_one_image(linked, name, relative, monkeypatch):
+    monkeypatch.chdir(linked.parent)
+    other = name.format(root=linked)
+    head, first, other_file = "img,label,split", "in/a.png,joy,train", "in/b.png,fear,train"
+    csv = table(linked, head, first, other_file, f"{other},joy,train")
+    csv = csv.relative_to(linked.parent) if relative else csv
+    faces = read_face_manifest(csv)
+    assert faces["train"].rows.tolist() == [1, 2]
+    assert faces.left_out == {"train": {"listed twice": 1}}
+    table(linked, head, first, other_file, f"{other},fear,train")
+    with pytest.raises(DataError, match=r"in/a\.png: different labels, happiness in row 1, fear in"):
+        read_face_manifest(csv)
+    table(linked, head, first, other_file, f"{other},joy,test")
+    with pytest.raises(DataError, match="different splits, train in row 1, test in row 3"):
+        read_face_manifest(csv)
+    assert read_face_manifest(csv, on_conflict="first")["train"].rows.tolist() == [1, 2]
+    assert read_face_manifest(csv, on_conflict="drop")["train"].rows.tolist() == [2]
+
+
+def test_the_other_name_is_said(linked):
+    csv = table(linked, "img,label,split", "in/a.png,joy,train", "soft.png,fear,train")
+    with pytest.raises(DataError, match=r"fear in row 2 \(as soft\.png\)"):
+        read_face_manifest(csv)
+
+
+def test_splits_drawn_by_two_names_do_not_contradict(linked):
+    csv = table(linked, "img,label", *(f"{name.format(root=linked)},joy" for name in OTHER_NAMES))
+    faces = read_face_manifest(csv)
+    assert sum(map(len, faces.splits.values())) == 1
+    twice = sum(counts.get("listed twice", 0) for counts in faces.left_out.values())
+    assert twice == len(OTHER_NAMES) - 1
+
+
+def test_copies_are_images_of_their_own_even_where_a_folder_lists_no_numbers(linked, monkeypatch):
+    (linked / "copy.png").write_bytes((linked / "in" / "a.png").read_bytes())
+    names = ("in/a.png", "in/b.png", "copy.png", "soft.png")
+    csv = table(linked, "img,label,split", *(f"{name},joy,train" for name in names))
+    for inode in (FileFinder.inode, lambda finder, file: (1, 0xFFFFFFFF)):
+        monkeypatch.setattr(FileFinder, "inode", inode)
+        faces = read_face_manifest(csv)
+        assert faces["train"].rows.tolist() == [1, 2, 3]
+        assert faces.left_out == {"train": {"listed twice": 1}}
 
 
 FORMS = {
