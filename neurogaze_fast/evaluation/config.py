@@ -27,8 +27,9 @@ class EvaluateConfig:
     neutral_frames: bool = False
     """CK+: also read the first frame of every sequence, as neutral."""
     on_conflict: OnConflict | None = None
-    """Manifest: of an image listed with different labels or splits, drop all rows or keep the first
-    (by default what the run was trained with, else such a manifest is refused)."""
+    """Of an image that a manifest, AffectNet's csv or ckextended.csv lists with different labels or
+    splits, drop all rows or keep the first (by default what the run was trained with, else such a
+    table is refused)."""
     flip: bool | None = None
     """Score the mean of each face and its mirror image; by default as the run's own scores were
     made."""

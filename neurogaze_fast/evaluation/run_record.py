@@ -11,7 +11,7 @@ from neurogaze_fast.config import Faces
 from neurogaze_fast.errors import ArtifactError, CheckpointError, NeurogazeError
 from neurogaze_fast.evaluation.metrics_file import read_json, read_metrics
 from neurogaze_fast.faces.faceset import FaceSet
-from neurogaze_fast.faces.load import load_faces, recognised
+from neurogaze_fast.faces.load import WITH_TABLES, load_faces, recognised
 from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import model_path
 from neurogaze_fast.student.networks import Student
@@ -72,7 +72,7 @@ def find_faces(
 ) -> tuple[str, FaceSet]:
     """(kind, face set): what the options name, or without any the set the run was trained on.
 
-    Images of folders are brought to the side the model was trained with, and of a manifest that
+    Images of folders are brought to the side the model was trained with, and of a table that
     contradicts itself the rows are taken that were trained with.
 
     Raises:
@@ -87,7 +87,7 @@ def find_faces(
         elif run.metadata["data"]["synthetic"] and not data.exists():
             kind, data = "demo", None  # drawn again: the cache was emptied meanwhile
     kind = kind or ("demo" if data is None else recognised(data))
-    if on_conflict is None and kind == "manifest":
+    if on_conflict is None and kind in WITH_TABLES:
         on_conflict = _recorded(run.folder, "on_conflict")
     faces = load_faces(
         kind, data, side=side, neutral_frames=neutral_frames, on_conflict=on_conflict

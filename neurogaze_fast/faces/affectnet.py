@@ -43,7 +43,9 @@ def is_affectnet(data: Path) -> bool:
     return bool(find_layout(data, has_csv) or find_layout(data, has_npy))
 
 
-def read_affectnet(data: Path, side: int | None = None) -> FaceSet:
+def read_affectnet(
+    data: Path, side: int | None = None, *, on_conflict: str | None = None
+) -> FaceSet:
     """Read AffectNet from `data` in whichever form is there, the first of those above.
 
     Valence and arousal are kept where they are annotated (NaN where AffectNet says -2).
@@ -51,12 +53,15 @@ def read_affectnet(data: Path, side: int | None = None) -> FaceSet:
     Args:
         side: Images are brought to side x side pixels; by default to the larger side of the size
             that most of the first images have.
+        on_conflict: Of a face that the csv files list with different labels or splits: ``drop`` all
+            of its rows, keep the ``first``, or refuse the set (None).
 
     Raises:
         DataError: no known form, or a malformed file (names it and the row).
     """
     data = Path(data)
-    for test, read in ((has_csv, read_csv_form), (has_npy, read_npy_form)):
+    read_csv = partial(read_csv_form, on_conflict=on_conflict)
+    for test, read in ((has_csv, read_csv), (has_npy, read_npy_form)):
         found = find_layout(data, test)
         if found:
             return read(the_one(found, data, "AffectNet"), data, side)

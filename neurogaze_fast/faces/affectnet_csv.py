@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path, PurePath
 
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.affectnet_labels import code_emotion, whole_number
 from neurogaze_fast.faces.faceset import FaceSet
-from neurogaze_fast.faces.file_finder import FileFinder
+from neurogaze_fast.faces.file_finder import FileFinder, Inode, one_files
 from neurogaze_fast.faces.listed import (
     LeftOut,
     ListedFace,
     affect_value,
     listed_splits,
 )
+from neurogaze_fast.faces.repeats import Listing, kept_rows
+
+Box = tuple[int, int, int, int]
+"""Left, top, width, height."""
 
 CSV_SPLITS = {"train": "training.csv", "valid": "validation.csv"}
 IMAGE_FOLDERS = (".", "Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images")
@@ -58,25 +66,92 @@ def _order(first: list[str]) -> tuple[dict[str, int], bool] | None:
     return {name: names.index(name) for name in _USED if name in names}, header
 
 
-def read_csv_form(folder: Path, data: Path, side: int | None) -> FaceSet:
+@dataclass(frozen=True)
+class _Row:
+    where: str
+    split: str
+    number: int
+    named: str
+    """The file as the csv calls it."""
+    file: str | None
+    """Where it is, below the csv's folder; None: nowhere."""
+    inode: Inode
+    code: int
+    emotion: str | None
+    reason: str
+    """Why a row without an emotion is left out."""
+    box: Box | None
+    affect: tuple[float, float]
+
+
+def read_csv_form(
+    folder: Path, data: Path, side: int | None, on_conflict: str | None = None
+) -> FaceSet:
     """Read the csv files in `folder`, found in `data` (see affectnet.py)."""
     left_out = LeftOut()
-    mapping: dict[str, str] = {}
-    faces: list[ListedFace] = []
+    rows: list[_Row] = []
     for split, name in CSV_SPLITS.items():
-        path = folder / name
-        if path.is_file():
-            rows = list(_csv_rows(path))
-            root = _image_root(path, [fields[_PATH] for _, fields in rows])
-            faces += _csv_faces(path, split, rows, root, left_out, mapping)
-    if not faces:
+        if (folder / name).is_file():
+            rows += _read(folder / name, split)
+    faces = _face_keys(folder, rows)
+    listings = [
+        Listing(
+            face=face,
+            file=row.named,
+            where=row.where,
+            label=row.emotion or row.reason.removeprefix("labelled "),
+            split=row.split,
+        )
+        for row, face in zip(rows, faces, strict=True)
+    ]
+    kept: list[ListedFace] = []
+    mapping: dict[str, str] = {}
+    used = kept_rows(listings, folder, on_conflict, left_out)
+    for row in compress(rows, used):
+        if row.emotion is None:
+            left_out.add(row.split, row.reason)
+        elif row.file is None:
+            left_out.add(row.split, "image file missing")
+        else:
+            mapping[str(row.code)] = row.emotion
+            kept.append(
+                ListedFace(row.file, row.emotion, row.number, row.split, row.affect, row.box)
+            )
+    if not kept:
         raise DataError(
             f"None of the images that the csv files in {folder} name has one of the eight emotions "
             "and is there. Unpack AffectNet's images beside them."
         )
-    splits = listed_splits(folder, faces, side)
+    splits = listed_splits(folder, kept, side)
     counts = left_out.counts(splits)
     return FaceSet(splits, str(data), "affectnet csv", False, counts, True, mapping)
+
+
+def _face_keys(folder: Path, rows: list[_Row]) -> list[Hashable]:
+    """A key for each row, the same for rows of one face of one file."""
+    there = [row for row in rows if row.file is not None]
+    files = iter(one_files([f"{folder}/{row.file}" for row in there], [row.inode for row in there]))
+    found = [row.named if row.file is None else next(files) for row in rows]
+    boxes: dict[Hashable, list[Box | None]] = {}
+    keys: list[Hashable] = []
+    for row, file in zip(rows, found, strict=True):
+        known = boxes.setdefault(file, [])
+        face = next((i for i, box in enumerate(known) if _one_face(box, row.box)), len(known))
+        if face == len(known):
+            known.append(row.box)
+        keys.append((file, face))
+    return keys
+
+
+def _one_face(one: Box | None, other: Box | None) -> bool:
+    """Whether two boxes in one image mean one face: half of their union is in both."""
+    if one is None or other is None or one == other:
+        return True
+    both = math.prod(
+        max(0, min(one[i] + one[i + 2], other[i] + other[i + 2]) - max(one[i], other[i]))
+        for i in (0, 1)
+    )
+    return 2 * both >= one[2] * one[3] + other[2] * other[3] - both
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -129,35 +204,36 @@ def _image_root(path: Path, files: list[str]) -> Path:
     )
 
 
-def _csv_faces(
-    path: Path,
-    split: str,
-    rows: list[tuple[int, dict[str, str]]],
-    root: Path,
-    left_out: LeftOut,
-    mapping: dict[str, str],
-) -> Iterator[ListedFace]:
+def _read(path: Path, split: str) -> Iterator[_Row]:
+    table = list(_csv_rows(path))
+    root = _image_root(path, [fields[_PATH] for _, fields in table])
     finder = FileFinder(root)
     below = PurePath(os.path.relpath(root, path.parent))
-    for number, fields in rows:
+    for number, fields in table:
         where = f"{path}, row {number}"
         code = whole_number(fields["expression"], f"{where}: the expression")
         emotion, reason = code_emotion(code, f"{where}: the expression")
-        if emotion is None:
-            left_out.add(split, reason)
-            continue
-        file = finder.find(fields[_PATH].replace("\\", "/"))
-        if file is None:
-            left_out.add(split, "image file missing")
-            continue
-        mapping[str(code)] = emotion
+        named = posixpath.normpath(fields[_PATH].replace("\\", "/"))
+        file = finder.find(named)
         box = None
         if all(fields.get(name, "") for name in _BOX):
             left, top, width, height = (
                 whole_number(fields[name], f"{where}: {name}") for name in _BOX
             )
-            box = (left, top, width, height)
+            box = (left, top, width, height) if width > 0 and height > 0 else None
         valence, arousal = (
             affect_value(fields.get(name, ""), f"{where}: {name}") for name in COLUMNS[-2:]
         )
-        yield ListedFace(str(below / file), emotion, number, split, (valence, arousal), box)
+        yield _Row(
+            where=f"row {number} of {path.name}",
+            split=split,
+            number=number,
+            named=named,
+            file=None if file is None else str(below / file),
+            inode=(0, 0) if file is None else finder.inode(file),
+            code=code,
+            emotion=emotion,
+            reason=reason,
+            box=box,
+            affect=(valence, arousal),
+        )

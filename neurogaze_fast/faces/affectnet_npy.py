@@ -59,6 +59,8 @@ def _npy_faces(
     for entry in sorted(os.listdir(folder / name / "images")):
         if entry.startswith(".") or not entry.lower().endswith(SUFFIXES):
             left_out.add(split, NO_PICTURE)
+        elif Path(entry).stem in images:
+            left_out.add(split, "second image of one annotation")
         else:
             images[Path(entry).stem] = entry
     expressions = {entry[: -len("_exp.npy")] for entry in there if entry.endswith("_exp.npy")}

@@ -75,13 +75,21 @@ def is_ckplus(data: Path) -> bool:
     )
 
 
-def read_ckplus(data: Path, side: int | None = None, *, neutral_frames: bool = False) -> FaceSet:
+def read_ckplus(
+    data: Path,
+    side: int | None = None,
+    *,
+    neutral_frames: bool = False,
+    on_conflict: str | None = None,
+) -> FaceSet:
     """Read CK+ from `data` in whichever form is there, the first of those above.
 
     Args:
         side: Images are brought to side x side pixels; by default to the larger side of the size
             that most of the first images have (ckextended.csv: 48 always).
         neutral_frames: Of the official sequences, read the first frame as neutral.
+        on_conflict: Of an image that ckextended.csv has with different labels or splits: ``drop``
+            all of its rows, keep the ``first``, or refuse the set (None).
 
     Raises:
         DataError: no known form, images without labels, or a label that cannot be read.
@@ -100,7 +108,7 @@ def read_ckplus(data: Path, side: int | None = None, *, neutral_frames: bool = F
                 "with cohn-kanade-images and Emotion, or read it without them."
             )
         if test is has_csv:
-            return read_csv(folder, data)
+            return read_csv(folder, data, on_conflict)
         return read_class_folders(folder, side, layout="ck+48", subject_of=subject_of)
     what = "does not exist"
     if data.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from neurogaze_fast.faces.faceset import SPLITS, FaceSet, FaceSplit
 from neurogaze_fast.faces.labels import VOTE_COLUMNS
 from neurogaze_fast.faces.listed import RATERS, LeftOut
 from neurogaze_fast.faces.naming import split_named
+from neurogaze_fast.faces.repeats import Listing, kept_rows
 
 NAME = "ckextended.csv"
 CODES = (
@@ -36,13 +38,14 @@ def has_csv(folder: Path) -> bool:
     return (folder / NAME).is_file()
 
 
-def read_csv(folder: Path, data: Path) -> FaceSet:
-    """Read ckextended.csv in `folder`, found in `data`.
+def read_csv(folder: Path, data: Path, on_conflict: str | None = None) -> FaceSet:
+    """Read ckextended.csv in `folder`, found in `data`; of equal images one counts.
 
     Raises:
-        DataError: it is damaged; names the row.
+        DataError: it is damaged, or equal images contradict one another; names the rows.
     """
     path = folder / NAME
+    found: list[tuple[int, int, np.ndarray, str]] = []
     images, codes, rows = defaultdict(list), defaultdict(list), defaultdict(list)
     left_out, mapping = LeftOut(), {}
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
@@ -58,10 +61,25 @@ def read_csv(folder: Path, data: Path) -> FaceSet:
             if not image.any():
                 left_out.add(split, "all-zero image")
                 continue
-            mapping[str(code)] = CODES[code]
-            images[split].append(image)
-            codes[split].append(EMOTIONS.index(CODES[code]))
-            rows[split].append(row)
+            found.append((row, code, image, split))
+    first: dict[bytes, int] = {}
+    listings = [
+        Listing(
+            face=image.tobytes(),
+            file=f"the image of row {first.setdefault(image.tobytes(), row)}",
+            where=f"row {row}",
+            label=CODES[code],
+            split=split,
+        )
+        for row, code, image, split in found
+    ]
+    for row, code, image, split in compress(
+        found, kept_rows(listings, path, on_conflict, left_out)
+    ):
+        mapping[str(code)] = CODES[code]
+        images[split].append(image)
+        codes[split].append(EMOTIONS.index(CODES[code]))
+        rows[split].append(row)
     if not images:
         raise DataError(f"{path} has no row with an image. Download it again.")
     splits = {}

@@ -27,6 +27,9 @@ _WANTED = {
     "shards": "the folder that `python -m neurogaze_fast.prepare shards` wrote",
 }
 
+WITH_TABLES = ("manifest", "affectnet", "ckplus")
+"""Kinds whose images a table lists, which may list one twice."""
+
 
 def load_faces(
     kind: str | None,
@@ -44,8 +47,8 @@ def load_faces(
         side: Side that image files are brought to (FERPlus, the demo set and shards have their
             own).
         neutral_frames: Read the first frame of every CK+ sequence as neutral.
-        on_conflict: Of images that a manifest lists with different labels: ``drop`` or keep the
-            ``first``; without it such a manifest is refused.
+        on_conflict: Of images that a table lists with different labels: ``drop`` or keep the
+            ``first``; without it such a table is refused.
 
     Raises:
         ConfigError: a kind that needs --data without it, or an option of another kind. DataError,
@@ -58,14 +61,16 @@ def load_faces(
         data = demo_folder()
     if neutral_frames and kind != "ckplus":
         raise ConfigError(f"--neutral-frames is for --faces ckplus, not {kind}. Leave it out.")
-    if on_conflict is not None and kind != "manifest":
-        raise ConfigError(f"--on-conflict is for --faces manifest, not {kind}. Leave it out.")
+    if on_conflict is not None and kind not in WITH_TABLES:
+        raise ConfigError(
+            f"--on-conflict is for --faces {', '.join(WITH_TABLES)}, not {kind}. Leave it out."
+        )
     if kind == "manifest":
         return read_face_manifest(data, side, on_conflict=on_conflict)
     if kind == "affectnet":
-        return read_affectnet(data, side)
+        return read_affectnet(data, side, on_conflict=on_conflict)
     if kind == "ckplus":
-        return read_ckplus(data, side, neutral_frames=neutral_frames)
+        return read_ckplus(data, side, neutral_frames=neutral_frames, on_conflict=on_conflict)
     if kind == "folder":
         return read_folder(data, side)
     if kind == "shards":

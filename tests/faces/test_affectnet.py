@@ -87,6 +87,55 @@ def test_rows_without_an_emotion_and_without_a_file_are_left_out_and_counted(tmp
     assert faces.present == ("neutral", "anger")
 
 
+def test_a_face_listed_twice_counts_once(tmp_path):
+    rows = [row("1/a.jpg", 6), row("1/b.jpg", 1), row("1\\a.jpg", 6), row("1/x/../A.JPG", 6),
+            row("1/c.jpg", 8), row("1/c.jpg", 8), row("1/missing.jpg", 1), row("1/soft.jpg", 6),
+            row("1/missing.jpg", 1), row("1/a.jpg", 6, box=",,,"),
+            row("1/a.jpg", 6, box="2,2,46,46")]  # fmt: skip
+    root = official(tmp_path, rows)
+    images = tmp_path / "Manually_Annotated_Images" / "1"
+    (images / "A.JPG").unlink()
+    (images / "soft.jpg").unlink()
+    (images / "soft.jpg").symlink_to("a.jpg")
+    faces = read_affectnet(root)
+    assert faces["train"].rows.tolist() == [1, 2]
+    assert faces.left_out == {
+        "train": {"listed twice": 7, "labelled none (8)": 1, "image file missing": 1}
+    }
+
+
+def test_two_faces_in_one_image_are_two(tmp_path):
+    rows = [row("1/a.jpg", 6, box="0,0,20,20"), row("1/a.jpg", 1, box="25,20,20,20"),
+            row("1/a.jpg", 6, box="1,0,20,20")]  # fmt: skip
+    faces = read_affectnet(official(tmp_path, rows))
+    assert emotions(faces["train"]) == ["anger", "happiness"]
+    assert faces.left_out == {"train": {"listed twice": 1}}
+
+
+def test_a_face_under_two_labels_or_in_both_files_is_as_in_a_manifest(tmp_path):
+    rows = [row("1/a.jpg", 6), row("1/b.jpg", 1), row("1/a.jpg", 4), row("1/d.jpg", 8),
+            row("1/d.jpg", 2)]  # fmt: skip
+    official(tmp_path, rows)
+    official(tmp_path, [row("1/b.jpg", 1), row("1/e.jpg", 0)], "validation.csv")
+    with pytest.raises(DataError) as error:
+        read_affectnet(tmp_path)
+    for words in ("lists 3 image(s)", "1/a.jpg: different labels, anger in row 1 of training.csv, "
+                  "fear in row 3 of training.csv", "none (8) in row 4 of training.csv, sadness in",
+                  "different splits, train in row 2 of training.csv, valid in row 1 of validation",
+                  "--on-conflict drop"):  # fmt: skip
+        assert words in str(error.value)
+    first = load_faces("affectnet", tmp_path, on_conflict="first")
+    assert first["train"].rows.tolist() == [1, 2]
+    assert first["valid"].rows.tolist() == [2]
+    reason = "listed with different labels or splits"
+    assert first.left_out == {
+        "train": {reason: 2, "labelled none (8)": 1}, "valid": {reason: 1},
+    }  # fmt: skip
+    dropped = load_faces("affectnet", tmp_path, on_conflict="drop")
+    assert list(dropped.splits) == ["valid"]
+    assert dropped.left_out == {"train": {reason: 5}, "valid": {reason: 1}}
+
+
 def test_valence_and_arousal_are_kept_and_minus_two_is_not_annotated(tmp_path):
     rows = [row("1/a.jpg", 6, -0.5, 0.75), row("1/b.jpg", 1, -2, -2)]
     split = read_affectnet(official(tmp_path, rows))["train"]
@@ -172,6 +221,7 @@ def test_npy_tree_holds_strings_or_numbers(tmp_path, kind):
     put(tmp_path / "val_set" / "images" / "3.jpg")
     (tmp_path / "val_set" / "annotations" / "4_exp.npy").write_bytes(b"")
     (tmp_path / "val_set" / "images" / "._1.jpg").write_bytes(b"x")
+    put(tmp_path / "val_set" / "images" / "1.png", kind="PNG")
     faces = read_affectnet(tmp_path)
     assert faces["train"].names.tolist() == ["train_set/images/9.jpg", "train_set/images/10.jpg"]
     assert emotions(faces["train"]) == ["surprise", "anger"]
@@ -182,6 +232,7 @@ def test_npy_tree_holds_strings_or_numbers(tmp_path, kind):
         "train": {},
         "valid": {
             "no picture by its name": 1,
+            "second image of one annotation": 1,
             "image without annotation": 1,
             "annotation without image": 1,
             "labelled none (8)": 1,

@@ -217,6 +217,24 @@ def test_ckextended_has_the_numbers_of_fer2013(tmp_path):
         read_ckplus(tmp_path)
 
 
+def test_an_image_twice_in_ckextended_counts_once_or_contradicts(tmp_path):
+    alike = [(0, 10, "Training"), (3, 20, "PublicTest"), (0, 10, "Training")]
+    extended(tmp_path / "ckextended.csv", alike)
+    faces = read_ckplus(tmp_path)
+    assert faces["all"].rows.tolist() == [1, 2]
+    assert faces.left_out == {"train": {"listed twice": 1}, "valid": {}}
+    extended(tmp_path / "ckextended.csv", [*alike, (2, 10, "Training"), (3, 20, "Training")])
+    with pytest.raises(DataError) as error:
+        read_ckplus(tmp_path)
+    for words in ("lists 2 image(s)", "the image of row 1: different labels, anger in row 1, anger "
+                  "in row 3, fear in row 4;", "the image of row 2: different splits"):  # fmt: skip
+        assert words in str(error.value)
+    first = load_faces("ckplus", tmp_path, on_conflict="first")
+    assert first["all"].rows.tolist() == [1, 2]
+    with pytest.raises(DataError, match="no row with an image"):
+        load_faces("ckplus", tmp_path, on_conflict="drop")
+
+
 def test_what_is_no_ckplus_is_refused_and_data_is_needed(tmp_path):
     with pytest.raises(ConfigError, match=r"--faces ckplus needs --data DIR, .*cohn-kanade-images"):
         load_faces("ckplus", None)
@@ -227,5 +245,3 @@ def test_what_is_no_ckplus_is_refused_and_data_is_needed(tmp_path):
 def test_neutral_frames_are_for_ckplus_alone(tmp_path):
     with pytest.raises(ConfigError, match="--neutral-frames is for --faces ckplus, not manifest"):
         load_faces("manifest", tmp_path, neutral_frames=True)
-    with pytest.raises(ConfigError, match="--on-conflict is for --faces manifest, not ckplus"):
-        load_faces("ckplus", tmp_path, neutral_frames=True, on_conflict="drop")

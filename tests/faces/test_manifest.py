@@ -214,7 +214,7 @@ def test_contradictions_are_dropped_or_settled_by_the_first_row(three):
     assert first["train"].names.tolist() == ["a.png", "b.png"]
     assert emotions(first["train"]) == ["happiness", "fear"]
     assert first.left_out == {"train": {reason: 1}, "test": {reason: 1, "listed twice": 1}}
-    with pytest.raises(ConfigError, match="--on-conflict is for --faces manifest, not folder"):
+    with pytest.raises(ConfigError, match=r"for --faces manifest, .*, not folder"):
         load_faces("folder", three, on_conflict="drop")
 
 
@@ -245,7 +245,7 @@ def test_one_file_under_two_names_is_one_image(linked, name, relative, monkeypat
     assert faces["train"].rows.tolist() == [1, 2]
     assert faces.left_out == {"train": {"listed twice": 1}}
     table(linked, head, first, other_file, f"{other},fear,train")
-    with pytest.raises(DataError, match=r"in/a\.png: different labels, happiness in row 1, fear in"):
+    with pytest.raises(DataError, match=r"in/a\.png: different labels, happiness in row 1, fear"):
         read_face_manifest(csv)
     table(linked, head, first, other_file, f"{other},joy,test")
     with pytest.raises(DataError, match="different splits, train in row 1, test in row 3"):
