@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurogaze_fast.deploy.vision.cut_files import ends_early
 from neurogaze_fast.errors import ConfigError
 from neurogaze_fast.pictures import MAX_PIXELS, CorruptImage
 
@@ -22,6 +23,8 @@ _CUT = re.compile(r"partial file|prematurely|truncat", re.IGNORECASE)
 """What ffmpeg's demuxers say of files that end too early."""
 _UNKNOWN = -(2**63)
 """ffmpeg's time stamp where there is none."""
+_DAMAGED = 2
+"""ffmpeg's flag of a packet of which some is missing."""
 _SAID = 100_000
 """Characters of ffmpeg's messages that are looked at, from each end."""
 
@@ -112,11 +115,16 @@ class _Stream:
     def __init__(self) -> None:
         self.tick_s = 0.0
         self.count = self.end = 0
+        self.damaged = False
+        """The last packet is there in part."""
         self.decoded: list[int] = []
         """When the first and the last packet are decoded. These times are evenly spaced, unlike
         those of being shown: frames that others are predicted from come early."""
 
-    def add(self, decoded: int | None, shown: int | None, duration: int) -> None:
+    def add(
+        self, decoded: int | None, shown: int | None, duration: int, damaged: bool = False
+    ) -> None:
+        self.damaged = damaged
         at = shown if shown is not None else decoded
         if at is not None:
             self.end = max(self.end, at + duration)
@@ -138,8 +146,7 @@ def probe(path: Path) -> Probe:
             MAX_PIXELS.
     """
     try:
-        with open(path, "rb") as file:
-            begin, size = file.read(12), file.seek(0, os.SEEK_END)
+        early_by_bytes = ends_early(path)
     except OSError as cause:
         raise CorruptImage(f"it cannot be read ({cause.strerror})") from cause
     # The first video stream that is no cover picture; the others tell where the file ends.
@@ -168,27 +175,25 @@ def probe(path: Path) -> Probe:
     longest = max(stream.end_s for stream in found.values())
     early = length_s - max(longest, end_s)
     # Half a second is what headers and streams commonly differ by.
-    cut = bool(_CUT.search(text)) or early > max(0.5, 2 / fps) or _short_avi(begin, size)
+    cut = early_by_bytes or bool(_CUT.search(text)) or early > max(0.5, 2 / fps)
+    cut = cut or any(stream.damaged for stream in found.values())
     return Probe(fps, end_s, max(end_s, length_s) if cut else end_s, cut)
 
 
-def _short_avi(begin: bytes, size: int) -> bool:
-    """ffmpeg reads an AVI that is cut as if it were meant to be so; its first length is the file's,
-    but for what was written to a pipe."""
-    length = int.from_bytes(begin[4:8], "little")
-    return begin[:4] == b"RIFF" and begin[8:] == b"AVI " and size < length + 8 < 2**32
-
-
 def _take(found: dict[str, _Stream], line: str) -> None:
-    """One line of ffmpeg's framecrc: `#tb STREAM: 1/1000`, or `STREAM, dts, pts, duration, ...`."""
+    """One line of ffmpeg's framecrc: `#tb STREAM: 1/1000`, or `STREAM, dts, pts, duration, ...`,
+    with the flags among the rest as `F=0x2`."""
     if tick := re.match(r"#tb (\d+): (\d+)/(\d+)", line):
         found.setdefault(tick[1], _Stream()).tick_s = int(tick[2]) / max(1, int(tick[3]))
         return
-    stream, *numbers = (part.strip() for part in line.split(",")[:4])
+    stream, *parts = (part.strip() for part in line.split(","))
+    numbers = parts[:3]
     if stream in found and len(numbers) == 3:
         dts, pts, duration = (int(n) if n.lstrip("-").isdigit() else _UNKNOWN for n in numbers)
         decoded, shown = (None if n == _UNKNOWN else n for n in (dts, pts))
-        found[stream].add(decoded, shown, max(0, duration))
+        flags = next((part[2:] for part in parts if part.startswith("F=0x")), "0x0")
+        damaged = bool(int(flags, 16) & _DAMAGED)
+        found[stream].add(decoded, shown, max(0, duration), damaged)
 
 
 def _frame_rate(video: _Stream, header: str) -> float:

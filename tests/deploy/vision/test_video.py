@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from neurogaze_fast.deploy.vision import ffmpeg
+from neurogaze_fast.deploy.vision.cut_files import ends_early
 from neurogaze_fast.deploy.vision.video import CopyError, VideoReader, VideoWriter
 from neurogaze_fast.pictures import CorruptImage
 from tests.deploy.vision.films import cut, film, make
@@ -136,6 +137,17 @@ def test_sound_that_is_longer_makes_no_video_short(tmp_path):
         ("x.avi", ("-c:v", "mpeg4"), 0.6),
         ("x.flv", ("-c:v", "flv"), 0.6),
         ("x.webm", ("-c:v", "libvpx", "-f", "webm", "-live", "1"), 0.6),
+        ("x.ts", ("-c:v", "libx264"), 0.6),
+        ("x.m2ts", ("-c:v", "libx264"), 0.6),
+        ("sound.ts", (*SOUND[:3], "sine=d=4", *SOUND[4:]), 0.6),
+        ("x.mpg", ("-c:v", "mpeg2video"), 0.6),
+        ("x.mpg", ("-c:v", "mpeg1video", "-f", "mpeg"), 0.6),
+        ("x.vob", ("-c:v", "mpeg2video"), 0.6),
+        ("x.ogv", ("-c:v", "libtheora"), 0.6),
+        ("x.wmv", ("-c:v", "wmv2"), 0.6),
+        ("x.ivf", ("-c:v", "libvpx"), 0.97),
+        ("live.mkv", ("-c:v", "libx264", "-live", "1"), 0.6),
+        ("parts.mp4", ("-c:v", "libx264", "-movflags", "frag_keyframe+empty_moov"), 0.6),
     ],
 )
 def test_a_file_that_is_cut_is_said_to_be(tmp_path, name, options, part):
@@ -148,6 +160,57 @@ def test_a_file_that_is_cut_is_said_to_be(tmp_path, name, options, part):
     read = len(list(reader))
     assert 0 < read < complete
     assert f"it breaks off after {read}" in reader.trouble
+
+
+ENDS = {
+    "x.ts": ("-c:v", "libx264"),
+    "x.m2ts": ("-c:v", "libx264"),
+    "x.avi": ("-c:v", "mpeg4"),
+    "x.mpg": ("-c:v", "mpeg2video"),
+    "x.ogv": ("-c:v", "libtheora"),
+    "x.wmv": ("-c:v", "wmv2"),
+    "x.mp4": ("-c:v", "libx264", "-movflags", "frag_keyframe+empty_moov"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_cut_is_seen_wherever_the_container_shows_it(tmp_path, name):
+    whole = film(tmp_path / name, *ENDS[name], seconds=1)
+    data, short = whole.read_bytes(), tmp_path / f"cut-{name}"
+    assert not ends_early(whole)
+    seen = []
+    for length in range(len(data) // 2, len(data), 23):
+        short.write_bytes(data[:length])
+        seen.append(ends_early(short))
+    assert np.mean(seen) > 0.95
+    short.write_bytes(data + bytes(5000))  # filling, as discs and recorders leave it
+    assert not ends_early(short)
+
+
+def test_a_transport_stream_cut_between_packets_is_known_by_its_sound_alone(tmp_path):
+    short = tmp_path / "short.ts"
+    sound = ("-f", "lavfi", "-i", "sine=d=1", "-c:v", "libx264", "-c:a", "aac")
+    shares = []
+    for options in (("-c:v", "libx264"), sound):
+        data = film(tmp_path / "x.ts", *options, seconds=1).read_bytes()
+        seen = []
+        for packets in range(len(data) // 376, len(data) // 188):
+            short.write_bytes(data[: 188 * packets])
+            seen.append(ends_early(short))
+        shares.append(np.mean(seen))
+    assert shares[0] == 0
+    assert 0.1 < shares[1] < 0.9
+
+
+def test_a_long_avi_is_followed_to_its_last_list(tmp_path):
+    whole = film(tmp_path / "x.avi", "-c:v", "mpeg4", seconds=1)
+    data = whole.read_bytes()
+    more = b"RIFF" + (4000).to_bytes(4, "little") + b"AVIX" + bytes(3996)
+    for end, early in ((0, False), (-1, True), (-3000, True), (-len(more), False)):
+        whole.write_bytes((data + more)[: end or None])
+        assert ends_early(whole) == early
+    whole.write_bytes(data[:4] + bytes(4) + data[8:5000])  # written to a pipe
+    assert not ends_early(whole)
 
 
 @pytest.mark.parametrize(
