@@ -4,6 +4,9 @@ Two best states are kept. Where the file of the best epoch is damaged, the bette
 in: the other kept one, and the weights as they are, if an epoch at full size has just ended. Where
 there is neither, the epochs still to come compete anew. Each loss is said, and a run that ends with
 less than its best records which epoch it lost.
+
+Beside the weights lies the whole state of the run at that time, from which it goes on where no
+last state is intact.
 """
 
 from __future__ import annotations
@@ -18,10 +21,38 @@ from neurogaze_fast.training.checkpoint import (
     check_origin,
     checkpoints,
     load_checkpoint,
+    newest_intact,
+    none_intact,
     reading_state,
 )
 
 KEEP_BEST = 2
+GO_ON = "go_on"
+"""Where a best state holds that of the whole run."""
+
+
+def newest_state(folder: Path) -> tuple[dict[str, Any], Path, list[str]]:
+    """The state a run goes on from: the newest intact last one, else that beside the best epoch.
+
+    Returns:
+        The state, its file, and a line for whatever had to be passed over.
+
+    Raises:
+        CheckpointError: there is neither.
+    """
+    found, skipped = newest_intact(folder, "last")
+    if found is not None:
+        return (*found, skipped)
+    for path in checkpoints(folder, "best"):
+        try:
+            state = load_checkpoint(path)
+        except ArtifactError as error:
+            skipped.append(str(error))
+            continue
+        if isinstance(state.get(GO_ON), dict):
+            return state[GO_ON], path, skipped
+        skipped.append(f"{path} holds an epoch's weights alone, as earlier versions kept them.")
+    raise none_intact(folder, skipped)
 
 
 def find_best(
@@ -34,7 +65,7 @@ def find_best(
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """The state kept for `best`, or what stands in for it, and a line for each file that is lost.
 
-    A state is ``{"model": state_dict, "best": {"epoch", "value", "by"}}``.
+    A state is ``{"model": state_dict, "best": {"epoch", "value", "by"}}``, and more in a file.
 
     Args:
         folder: Of the checkpoints.

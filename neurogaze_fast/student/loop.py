@@ -24,7 +24,7 @@ from neurogaze_fast.faces.lost_worker import naming_lost_workers
 from neurogaze_fast.faces.order import EpochOrder
 from neurogaze_fast.faces.resident import Batch
 from neurogaze_fast.signals import stop_on_signal
-from neurogaze_fast.student.best import KEEP_BEST, find_best
+from neurogaze_fast.student.best import GO_ON, KEEP_BEST, find_best
 from neurogaze_fast.student.config import TrainConfig
 from neurogaze_fast.student.geometry_watch import GeometryWatch
 from neurogaze_fast.student.networks import Student
@@ -295,7 +295,8 @@ class Trainer:
 
     def _save_best(self, state: dict[str, Any] | None = None) -> None:
         if self.world.first:
-            state = {**(state or self._present()), "run": self.run}
+            # All that decides how the run goes on is kept with it: the last state may be lost.
+            state = {**(state or self._present()), "run": self.run, GO_ON: self.state_dict()}
             save_checkpoint(self._folder, "best", self.step, state, keep=KEEP_BEST)
 
     def _say(self, line: str) -> None:

@@ -25,6 +25,7 @@ from neurogaze_fast.faces.faceset import FaceSet
 from neurogaze_fast.faces.load import recognised
 from neurogaze_fast.prototypes.bank import PrototypeBank, demo_bank
 from neurogaze_fast.prototypes.npz import open_bank
+from neurogaze_fast.student.best import newest_state
 from neurogaze_fast.student.config import VOTES, TrainConfig
 from neurogaze_fast.student.controls import prototypes_and_cells
 from neurogaze_fast.student.inference import save_model
@@ -34,7 +35,7 @@ from neurogaze_fast.student.model_file import MODEL_FILE
 from neurogaze_fast.student.networks import Student, build_student, load_weights
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.targets import training_rows
-from neurogaze_fast.training.checkpoint import has_begun, newest_checkpoint
+from neurogaze_fast.training.checkpoint import has_begun
 from neurogaze_fast.training.run_folder import (
     BANK_FILE,
     CHECKPOINTS,
@@ -183,10 +184,17 @@ class TrainingRun:
         if not self._begun():
             self._start_again()
             return
-        state, path, skipped = self.world.once(lambda: newest_checkpoint(folder, "last"))
+        state, path, skipped = self.world.once(lambda: newest_state(folder))
         for reason in skipped:
             self.console.print(f"[yellow]Passed over:[/] {escape(reason)}")
         self.trainer.load_state_dict(state, str(path))
+        if path.name.startswith("best"):
+            epoch, within = self.trainer.epoch, self.trainer.batch
+            place = f"epoch {epoch + 1}, batch {within}" if within else f"the end of epoch {epoch}"
+            self.console.print(
+                f"[yellow]No last checkpoint is intact:[/] going back to {place}, where "
+                f"{path.name} was saved.", soft_wrap=True,
+            )  # fmt: skip
         self.trainer.best, self.trainer.lost = self.world.once(self._check_best)
         self.console.print(f"Continuing {self.folder} from step {self.trainer.step}.", markup=False)
 

@@ -109,19 +109,34 @@ def has_begun(folder: Path) -> bool:
     return len(files) > 1 or any(manifest_path(file).exists() for file in files)
 
 
+def newest_intact(
+    folder: Path, prefix: str
+) -> tuple[tuple[dict[str, Any], Path] | None, list[str]]:
+    """The newest intact checkpoint, if there is one, and a line for each that was passed over."""
+    skipped: list[str] = []
+    for path in checkpoints(folder, prefix):
+        try:
+            return (load_checkpoint(path), path), skipped
+        except ArtifactError as error:
+            skipped.append(str(error))
+    return None, skipped
+
+
 def newest_checkpoint(folder: Path, prefix: str) -> tuple[dict[str, Any], Path, list[str]]:
     """The newest intact checkpoint, and a line for each newer one that had to be passed over.
 
     Raises:
         CheckpointError: none is intact.
     """
-    skipped: list[str] = []
-    for path in checkpoints(folder, prefix):
-        try:
-            return load_checkpoint(path), path, skipped
-        except ArtifactError as error:
-            skipped.append(str(error))
+    found, skipped = newest_intact(folder, prefix)
+    if found is None:
+        raise none_intact(folder, skipped)
+    return (*found, skipped)
+
+
+def none_intact(folder: Path, skipped: list[str]) -> CheckpointError:
+    """The error that says why a run cannot go on."""
     reason = " ".join(skipped) or "The folder holds none."
-    raise CheckpointError(
+    return CheckpointError(
         f"{folder} has no intact checkpoint to continue from. {reason} Start a new run."
     )

@@ -212,6 +212,58 @@ def test_states_without_their_manifests_are_no_fresh_start(faces, copied):
         open_run(faces, copied, resume=True)
 
 
+@pytest.mark.parametrize("lost", ["gone", "damaged", "without manifests"])
+def test_without_a_last_checkpoint_a_run_goes_on_from_its_best_epoch(faces, finished, copied, lost):
+    for path in kept(copied, "last"):
+        if lost == "damaged":
+            damage(path)
+        else:
+            manifest_path(path).unlink()
+            if lost == "gone":
+                path.unlink()
+    torch.manual_seed(999)
+    run = open_run(faces, copied, resume=True, scores=SCORES[2:])
+    assert run.trainer.step == 2
+    assert "going back to the end of epoch 2, where best_00000002.pt was saved" in run.said()
+    assert ("last_00000003.pt is not the file" in run.said()) == (lost == "damaged")
+    history = run.train()
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    models = [path / "model.safetensors" for path in (copied, finished)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+    last = [load_checkpoint(kept(path, "last")[0])["step"]["model"] for path in (copied, finished)]
+    assert all(torch.equal(last[0][name], last[1][name]) for name in last[1])
+
+
+def test_the_best_epoch_before_the_damaged_one_will_do(faces, copied):
+    for path in (*kept(copied, "last"), kept(copied, "best")[0]):
+        damage(path)
+    run = open_run(faces, copied, resume=True, scores=SCORES[1:])
+    assert "going back to the end of epoch 1, where best_00000001.pt was saved" in run.said()
+    run.train()
+    assert selected(copied)["epoch"] == 2
+    assert "lost" not in selected(copied)
+
+
+def test_a_best_state_of_weights_alone_is_named(faces, copied):
+    for path in kept(copied, "last"):
+        damage(path)
+    for path in kept(copied, "best"):
+        rewritten(path, lambda state: state.pop("go_on"))
+    with pytest.raises(CheckpointError, match=r"best_00000002\.pt holds an epoch's weights alone"):
+        open_run(faces, copied, resume=True)
+
+
+def test_another_runs_best_is_not_gone_back_to(faces, copied, tmp_path):
+    other = tmp_path / "other"
+    stop_in_epoch(open_run(faces, other, seed=1, learning_rate=3e-3), 3)
+    shutil.rmtree(copied / "checkpoints")
+    shutil.copytree(other / "checkpoints", copied / "checkpoints")
+    for path in kept(copied, "last"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match=r"best_00000002\.pt was saved by another run"):
+        open_run(faces, copied, resume=True)
+
+
 # --- the best epoch -------------------------------------------------------------------------------
 
 
