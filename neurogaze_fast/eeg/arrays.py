@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from neurogaze_fast.eeg.defects import damage, last_seconds, one_line, signal_defect, unit_rating
+from neurogaze_fast.eeg.defects import (
+    damage,
+    last_seconds,
+    one_line,
+    rating_defect,
+    signal_defect,
+    unit_rating,
+)
 from neurogaze_fast.eeg.description import ArrayDescription
 from neurogaze_fast.eeg.labels import sites_of
 from neurogaze_fast.eeg.mat_check import MatDamageError
@@ -25,7 +32,7 @@ def read_arrays(root: Path, described: ArrayDescription) -> Iterator[Trial | Lef
     """Every trial of every file that the description names below a folder.
 
     The trial of one number is the same film for everybody. A trial is left out, counted, where it
-    is damaged, shorter than 10 s, or has a rating outside the scale.
+    is damaged, shorter than 10 s, or has a rating that is no number or outside the scale.
 
     Raises:
         DataError: there is no file, or one is not laid out as described; says what was found.
@@ -91,8 +98,11 @@ def _trial(
         reason = damage(rest, "baseline", described.rate)
     rated = [None if ratings is None else unit_rating(each, *described.scale) for each in
              ratings or (None, None)]  # fmt: skip
-    if ratings is not None and None in rated:
-        reason = reason or "rating missing or outside its scale"
+    wrong = None
+    if ratings is not None:
+        wrong = rating_defect(ratings, described.scale[0], described.scale[1], "its scale")
+    if wrong and not reason:
+        reason, what = wrong[0], f"{what} ({wrong[1]})"
     if reason:
         return LeftOut(file, what, reason)
     return Trial(

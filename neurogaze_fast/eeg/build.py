@@ -205,6 +205,8 @@ def _nothing_left(counts: Counts) -> str:
         )
     if any("outside its scale" in reason for reason in counts.left_out):
         text += " Say the lowest and highest rating by --ratings-scale, such as 1 9."
+    if any("rating is no number" in reason for reason in counts.left_out):
+        text += " Write ratings as numbers with a point, or leave both empty where there are none."
     if any("without the site" in reason for reason in counts.left_out):
         text += " Sites other than DREAMER's 14 need --all-channels."
     return text

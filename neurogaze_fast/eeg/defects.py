@@ -44,13 +44,38 @@ def unit_rating(value: object, low: float, high: float) -> float | None:
 
     1..5 maps by (r - 3) / 2 and 1..9 by (r - 5) / 4.
     """
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    if not (math.isfinite(number) and low <= number <= high):
+    number = _number(value)
+    if not low <= number <= high:  # nor where it is NaN
         return None
     return (number - (low + high) / 2) / ((high - low) / 2)
+
+
+def rating_defect(
+    found: Sequence[object], low: float, high: float, scale: str
+) -> tuple[str, str] | None:
+    """(reason, what was found) where one of valence and arousal cannot be used; else None.
+
+    Args:
+        found: Valence and arousal, as they stand in the file.
+        low, high: See :func:`unit_rating`.
+        scale: The scale in words, such as "1..9".
+    """
+    if all(unit_rating(value, low, high) is not None for value in found):
+        return None
+    words = any(math.isnan(_number(value)) for value in found)
+    texts = (repr(value) if isinstance(value, str) else str(value) for value in found)
+    detail = ", ".join(
+        f"{name} {text[:40]}" for name, text in zip(("valence", "arousal"), texts, strict=True)
+    )
+    return "rating is no number" if words else f"rating outside {scale}", detail
+
+
+def _number(value: object) -> float:
+    """NaN where it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def check_seconds(seconds: float | None) -> None:

@@ -25,6 +25,7 @@ from neurogaze_fast.eeg.defects import (
     damage,
     last_seconds,
     one_line,
+    rating_defect,
     signal_defect,
     unit_rating,
 )
@@ -89,10 +90,12 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
             what = f"subject {number}, clip {clip}"
             film = _samples(films[clip - 1], f"{where}.EEG.stimuli[{clip}]", path)
             rest = _samples(rests[clip - 1], f"{where}.EEG.baseline[{clip}]", path)
-            ratings = [
-                unit_rating(scores[clip - 1], *RATING_RANGE) for scores in (valence, arousal)
-            ]
-            reason = _defect(film, rest, ratings, len(ch_names), sfreq)
+            rated = [scores[clip - 1] for scores in (valence, arousal)]
+            ratings = [unit_rating(value, *RATING_RANGE) for value in rated]
+            reason = _defect(film, rest, len(ch_names), sfreq)
+            wrong = rating_defect(rated, *RATING_RANGE, "1..5")
+            if wrong and not reason:
+                reason, what = wrong[0], f"{what} ({wrong[1]})"
             if reason:
                 yield LeftOut(path, what, reason)
                 continue
@@ -111,17 +114,13 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
             )
 
 
-def _defect(
-    film: np.ndarray, rest: np.ndarray, ratings: list[float | None], channels: int, sfreq: float
-) -> str | None:
+def _defect(film: np.ndarray, rest: np.ndarray, channels: int, sfreq: float) -> str | None:
     if len(film) and film.shape[1] != channels:
         return "wrong number of channels"
     if len(rest) and rest.shape[1] != channels:
         return "wrong number of channels in the baseline"
-    return (
-        signal_defect(film.T, sfreq)
-        or (damage(rest.T, "baseline", sfreq) if rest.size else None)
-        or ("rating missing or outside 1..5" if None in ratings else None)
+    return signal_defect(film.T, sfreq) or (
+        damage(rest.T, "baseline", sfreq) if rest.size else None
     )
 
 

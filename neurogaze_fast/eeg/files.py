@@ -15,7 +15,7 @@ import numpy as np
 
 from neurogaze_fast.eeg.choose import MIN_SITES, choose
 from neurogaze_fast.eeg.clip_csv import ClipRow, read_clip_rows
-from neurogaze_fast.eeg.defects import damage, signal_defect, unit_rating
+from neurogaze_fast.eeg.defects import damage, rating_defect, signal_defect, unit_rating
 from neurogaze_fast.eeg.dropout import odd_scales
 from neurogaze_fast.eeg.edf import UnreadableError
 from neurogaze_fast.eeg.gaps import OTHER_SCALE, Gap, within
@@ -46,8 +46,8 @@ def read_recording(
     for the sites they lie nearest to (with no sites asked for, for themselves); a trial says which.
     A channel is left out, counted once per file, where it is no site or has no known unit; one that
     is marked bad is passed on as bad. A clip is left out, counted, where it is damaged, lies
-    outside its recording, is shorter than 10 s, or has a rating outside its scale or only one of
-    the two ratings. Subjects become "file-SUBJECT", and values microvolts.
+    outside its recording, is shorter than 10 s, or has a rating that is no number or outside its
+    scale, or only one of the two. Subjects become "file-SUBJECT", and values microvolts.
 
     Times are true time from the first sample, also where the file leaves time out between its
     records (EDF+D, BDF+D). What was not recorded, or is marked as bad, is named in the trial's
@@ -212,11 +212,12 @@ def _clip(recording: Recording, used: dict[int, str], row: ClipRow, file: Path) 
 
     chosen = [recording.channels[i] for i in used]
     ch_names, sfreq = tuple(used.values()), chosen[0].sfreq
-    ratings = [unit_rating(text, *row.scale) if text else None for text in row.ratings]
     if bool(row.ratings[0]) != bool(row.ratings[1]):
         return out("only one of valence and arousal")
-    if row.ratings[0] and None in ratings:
-        return out("rating outside its scale", f"{row.ratings[0]}, {row.ratings[1]}")
+    wrong = rating_defect(row.ratings, *row.scale, "its scale") if row.ratings[0] else None
+    if wrong:
+        return out(*wrong)
+    ratings = [unit_rating(text, *row.scale) for text in row.ratings]
     length = recording.seconds
     spans = [(row.span[0] or 0.0, length if row.span[1] is None else row.span[1])]
     spans += [row.baseline] if row.baseline else []

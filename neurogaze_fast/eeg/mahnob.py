@@ -23,6 +23,7 @@ from neurogaze_fast.eeg.defects import (
     damage,
     last_seconds,
     one_line,
+    rating_defect,
     signal_defect,
     unit_rating,
 )
@@ -80,7 +81,7 @@ def read_mahnob(
     tagging experiments have none), the .bdf is truncated or no BDF, a site or Status is missing,
     Status has not exactly two triggers, the film is shorter than 10 s (most neutral clips are), a
     value is not finite, all is flat, session.xml is damaged or names another subject than the
-    file, or (with `labelled`) a rating lies outside 1..9.
+    file, or (with `labelled`) a rating is no number or lies outside 1..9.
 
     Args:
         folder: The folder that holds Sessions, or Sessions itself.
@@ -217,9 +218,9 @@ def _ratings(meta: ElementTree.Element) -> tuple[float | None, float | None]:
     texts = meta.get("feltVlnc"), meta.get("feltArsl")
     if not all(text and text.strip() for text in texts):
         return None, None
+    if wrong := rating_defect(texts, *RATING_RANGE, "1..9"):
+        raise _Unusable(*wrong)
     valence, arousal = (unit_rating(text, *RATING_RANGE) for text in texts)
-    if valence is None or arousal is None:
-        raise _Unusable("rating outside 1..9", f"feltVlnc {texts[0]!r}, feltArsl {texts[1]!r}")
     return valence, arousal
 
 

@@ -87,7 +87,12 @@ def test_amigos_time_first_arousal_first_and_a_rating_outside(tmp_path):
     assert (first.subject, first.arousal, first.valence) == ("amigos-07", 1, -1)
     assert (second.arousal, second.valence) == (0, 0.5)
     np.testing.assert_array_equal(first.signal, signals[0].T[:14, 640:].astype(np.float32))
-    assert out.reason == "rating missing or outside its scale"
+    assert out.reason == "rating outside its scale"
+    assert out.what.endswith("(valence 7.0, arousal 0.0)")
+    content["labels_selfassessment"] = cells([*ratings[:2], np.array([[np.nan, 7, 5]])])
+    scipy_io.savemat(tmp_path / "mat/Data_Preprocessed_P07.mat", content)
+    _, (out,) = read(tmp_path, "amigos")
+    assert out.reason == "rating is no number"
 
 
 def test_seed_trials_by_number_and_sessions_of_one_person(tmp_path):

@@ -127,6 +127,14 @@ def test_without_a_description_long_events_are_clips_named_by_trial_type(tmp_pat
     assert [(t.film, t.valence, t.arousal) for t in trials] == [("a", 0, 1), ("b", None, None)]
 
 
+def test_a_rating_in_words_is_no_number(tmp_path):
+    rows = [("2", "12", "a", "3", "high"), ("20", "15", "b", "3", "6")]
+    trials, out = read(plain(tmp_path, RATED, *rows), BidsDescription(), scale=(1, 5))
+    assert trials == []
+    assert [part.reason for part in out] == ["rating is no number", "rating outside its scale"]
+    assert "high" in out[0].what
+
+
 def test_bad_channels_types_and_units_of_channels_tsv(tmp_path):
     plain(tmp_path, RATED, ("2", "12", "a", "0", "0"), unit="")
     lines = [(name, "EEG", "uV", "good") for name in COMMON_SITES]

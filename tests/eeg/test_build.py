@@ -185,6 +185,12 @@ def test_everything_left_out_is_counted_with_its_reason():
 def test_nothing_usable_says_why():
     with pytest.raises(DataError, match="rating missing"):
         build_maps([LeftOut(Path("x"), "all of it", "rating missing")], CONFIG)
+    for reason, advice in (
+        ("rating is no number", "Write ratings as numbers"),
+        ("rating outside its scale", "by --ratings-scale"),
+    ):
+        with pytest.raises(DataError, match=advice):
+            build_maps([LeftOut(Path("x"), "all of it", reason)], CONFIG)
     with pytest.raises(DataError, match="there were no trials"):
         build_maps([], CONFIG)
 

@@ -171,8 +171,11 @@ def test_channels_that_are_not_used_are_counted(tmp_path):
         (",1,x,0,20,,0.5", "only one of valence and arousal"),
         (",1,x,0,20,1.5,0", "rating outside its scale"),
         (",1,x,0,20,0,-1.01", "rating outside its scale"),
-        (",1,x,0,20,nan,0", "rating outside its scale"),
-        (",1,x,0,20,good,0", "rating outside its scale"),
+        (",1,x,0,20,inf,0", "rating outside its scale"),
+        (",1,x,0,20,nan,0", "rating is no number"),
+        (",1,x,0,20,good,0", "rating is no number"),
+        (",1,x,0,20,0,n/a", "rating is no number"),
+        (",1,x,0,20,7,high", "rating is no number"),
         ("other.fif,1,x,0,20,0,0", "the row names another recording"),
     ],
 )
@@ -182,6 +185,13 @@ def test_one_bad_clip_is_left_out(tmp_path, fif, row, reason):
     assert bad.reason == reason
     assert bad.what.startswith("line 2")
     assert len(found) == 2
+
+
+def test_the_rating_that_was_found_is_said(tmp_path, fif):
+    rows = (",1,x,0,20,high,0.5", ",1,y,0,20,0,7", ",1,z,0,20,0,0")
+    words, number, _ = read(fif, table(tmp_path, *rows))
+    assert words.what.endswith("(valence 'high', arousal '0.5')")
+    assert number.what.endswith("(valence '0', arousal '7')")
 
 
 def test_a_clip_named_twice(tmp_path, fif):

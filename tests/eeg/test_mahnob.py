@@ -219,8 +219,8 @@ def patch(folder, at, data):
         ({"xml": '<subject id="4"/>'}, "session.xml and the file's name give different subjects"),
         ({"attributes": 'feltVlnc="0" feltArsl="5"'}, "rating outside 1..9"),
         ({"attributes": 'feltVlnc="5" feltArsl="10"'}, "rating outside 1..9"),
-        ({"attributes": 'feltVlnc="nan" feltArsl="5"'}, "rating outside 1..9"),
-        ({"attributes": 'feltVlnc="high" feltArsl="5"'}, "rating outside 1..9"),
+        ({"attributes": 'feltVlnc="nan" feltArsl="5"'}, "rating is no number"),
+        ({"attributes": 'feltVlnc="high" feltArsl="5"'}, "rating is no number"),
     ],
 )
 def test_one_bad_session_is_left_out(tmp_path, options, reason):
