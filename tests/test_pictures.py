@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from neurogaze_fast.deploy.server.pictures import decode_picture
+from neurogaze_fast.deploy.vision.inputs import read_picture
+from neurogaze_fast.faces.decode import plausible
+from neurogaze_fast.faces.listed import FileSource
 from neurogaze_fast.pictures import (
     CorruptImage,
     TooManyPixels,
@@ -194,6 +198,19 @@ def test_deep_pixels_are_rounded_in_colour_as_in_grey(kind):
     data, wanted = DEEP_KINDS[kind]
     assert difference(data, wanted)[0] == 0
     assert difference(data, wanted)[1] <= 0.51
+
+
+def test_training_predict_and_the_server_see_the_same_deep_pixels(tmp_path):
+    data = png16(EVERY3, 2)
+    assert not plausible(np.frombuffer(data, np.uint8))  # so no other decoder gets it
+    file = tmp_path / "deep.png"
+    file.write_bytes(data)
+    for pixels in (read_picture(file), decode_picture(data, 10_000, 10_000)[0]):
+        np.testing.assert_array_equal(pixels, ROUNDED3)
+    grey = FileSource(tmp_path, np.array(["deep.png"])).read(0)
+    np.testing.assert_array_equal(
+        decode_grey(grey), np.asarray(Image.fromarray(ROUNDED3).convert("L"))
+    )
 
 
 def test_deep_colour_by_its_alpha_is_divided_by_it():
