@@ -1,4 +1,4 @@
-"""The tables of README, docs/results.md (speed) and docs/corruptions.md, from results' newest files.
+"""The tables of README, docs/results.md (speed) and docs/corruptions.md, from the newest results.
 
     python -m benchmarks.readme_tables     # a test fails where they differ from the files
 
