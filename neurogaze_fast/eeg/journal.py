@@ -24,7 +24,7 @@ from neurogaze_fast.eeg.job import FIELDS, Job, job_id, refuse_another
 from neurogaze_fast.eeg.measure import Found, Part
 from neurogaze_fast.eeg.pieces import owners
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.errors import ArtifactError, DataError, RunInUseError
+from neurogaze_fast.errors import ArtifactError, RunInUseError
 
 KIND = "EEG measurements"
 JOB_FILE = "job.json"
@@ -143,15 +143,15 @@ class Journal:
         """What was kept of a piece.
 
         Raises:
-            ArtifactError: it is missing, altered, or of another job. DataError: one of its
-                recordings is not the one that other pieces were read from.
+            ArtifactError: it is missing, altered, or of another job, or one of its recordings is
+                not the one that other pieces were read from.
         """
         from safetensors.numpy import load
 
         data, brief = self._open(number)
         for name, found in brief["files"].items():
             if self.hashes.setdefault(name, found)[1] != found[1]:
-                raise DataError(
+                raise ArtifactError(
                     f"{name} was changed while it was measured: {self.folder} holds pieces of what "
                     "it was before and after. Remove that folder and prepare again."
                 )
