@@ -56,7 +56,7 @@ class RankLostError(NeurogazeError):
 
 
 class WorkerLostError(NeurogazeError):
-    """A process that decodes images is gone."""
+    """A process that decodes images or measures trials is gone."""
 
     exit_code = 4
 

@@ -1,17 +1,23 @@
 """``python -m neurogaze_fast.prepare eeg``: recordings to topographic maps of band power;
-``prepare shards``: a face set to tar shards."""
+``prepare join``: those of its shards; ``prepare shards``: a face set to tar shards."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from neurogaze_fast.console import show_progress
-from neurogaze_fast.eeg.config import PrepareEegConfig
+from neurogaze_fast.console import counted, say, show_progress
+from neurogaze_fast.eeg.config import JoinEegConfig, PrepareEegConfig
 from neurogaze_fast.errors import Interrupted, run_command
 from neurogaze_fast.faces.config import PrepareShardsConfig
+
+if TYPE_CHECKING:
+    import threading
+
+    from neurogaze_fast.eeg.assemble import Progress
+    from neurogaze_fast.eeg.run_job import Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,18 +27,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = parse(argv)
         if isinstance(config, PrepareShardsConfig):
             prepare_shards(config)
+        elif isinstance(config, JoinEegConfig):
+            prepare_join(config)
         else:
             prepare_eeg(config)
 
     run_command(prepare)
 
 
-def parse(argv: Sequence[str] | None = None) -> PrepareEegConfig | PrepareShardsConfig:
+def parse(
+    argv: Sequence[str] | None = None,
+) -> PrepareEegConfig | JoinEegConfig | PrepareShardsConfig:
     """Options from the command line."""
     import tyro
 
     return tyro.extras.subcommand_cli_from_dict(
-        {"eeg": PrepareEegConfig, "shards": PrepareShardsConfig},
+        {"eeg": PrepareEegConfig, "join": JoinEegConfig, "shards": PrepareShardsConfig},
         args=argv,
         prog="python -m neurogaze_fast.prepare",
         description="Turn raw data into the files that training reads.",
@@ -40,55 +50,52 @@ def parse(argv: Sequence[str] | None = None) -> PrepareEegConfig | PrepareShards
 
 
 def prepare_eeg(config: PrepareEegConfig) -> Path:
-    """Write OUT/maps, OUT/maps.png and OUT/summary.json; return OUT."""
+    """Write OUT/maps, OUT/maps.png and OUT/summary.json, or OUT/measured of a shard; return OUT."""
+    from neurogaze_fast.eeg.run_job import run_job
+
+    return _eeg(config.out, lambda progress, stop: run_job(config, progress, stop))
+
+
+def prepare_join(config: JoinEegConfig) -> Path:
+    """Write OUT/maps, OUT/maps.png and OUT/summary.json of all shards; return OUT."""
+    from neurogaze_fast.eeg.run_job import join_parts
+
+    parts, out = config.parts, config.out
+    return _eeg(out, lambda progress, stop: join_parts(parts, out, progress, stop))
+
+
+def _eeg(out: Path, work: Callable[[Progress, threading.Event], Outcome]) -> Path:
     from rich.console import Console
 
-    from neurogaze_fast.artifacts import atomic_write
-    from neurogaze_fast.eeg.build import build_maps
-    from neurogaze_fast.eeg.map_files import refuse_existing
-    from neurogaze_fast.eeg.plots import plot_band_maps
-    from neurogaze_fast.eeg.sources import open_sources, write_demo
     from neurogaze_fast.eeg.summary import summary_tables
+    from neurogaze_fast.signals import stop_on_signal
 
     console = Console()
-    refuse_existing(config.out)
-    given = config
-    if config.demo:
-        with console.status("Writing synthetic recordings"):
-            given = write_demo(config)
-    sources = open_sources(given)
     started = time.monotonic()
     try:
-        with show_progress(console) as progress:
-            maps = build_maps(
-                sources.trials,
-                config,
-                synthetic=sources.synthetic,
-                also_hash=sources.beside,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "Stopped before the maps were made; nothing was written. Run the same command again."
-        ) from None
-    seconds = time.monotonic() - started
-    with console.status("Writing the maps"):
-        maps.save(config.out / "maps")
-        plot_band_maps(maps, config.out / "maps.png")
-        summary = json.dumps(maps.provenance, indent=2) + "\n"
-        atomic_write(config.out / "summary.json", summary.encode())
+        with stop_on_signal() as stop, show_progress(console) as progress:
+            outcome = work(progress, stop)
+    except KeyboardInterrupt:  # a second one
+        raise Interrupted("Stopped at once. The same command goes on from what is kept.") from None
+    seconds, maps = time.monotonic() - started, outcome.frame
+    if outcome.kept:
+        say(console, f"Went on from {outcome.kept} of {outcome.pieces} parts measured before.")
+    if maps is None:
+        say(console, f"{counted(outcome.pieces, 'part')} of the recordings measured in "
+                     f"{seconds:.1f} s\nTo be joined: {out}")  # fmt: skip
+        return out
     for table in summary_tables(maps.provenance):
         console.print(table)
     bands = ", ".join(maps.bands)
-    console.print(
-        f"{len(maps)} maps of {maps.maps.shape[2]} x {maps.maps.shape[3]} pixels, {bands}, "
-        f"{len(maps.names)} sites, in {seconds:.1f} s\nMaps: {config.out / 'maps'}\n"
-        f"Figure: {config.out / 'maps.png'}",
-        highlight=False, soft_wrap=True, markup=False,
-    )  # fmt: skip
+    say(
+        console,
+        f"{outcome.windows} maps of {maps.maps.shape[2]} x {maps.maps.shape[3]} pixels, {bands}, "
+        f"{len(maps.names)} sites, in {seconds:.1f} s\nMaps: {out / 'maps'}\n"
+        f"Figure: {out / 'maps.png'}",
+    )
     if maps.synthetic:
         console.print("[yellow]These recordings are synthetic: they say nothing about people.[/]")
-    return config.out
+    return out
 
 
 def prepare_shards(config: PrepareShardsConfig) -> Path:

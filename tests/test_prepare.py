@@ -105,6 +105,9 @@ def test_existing_output_is_left_alone(demo, capsys):
         (["--dreamer", "x.mat", "--mahnob-labels"], "--mahnob"),
         (["--demo", "--window", "0.5"], "--window is 0.5"),
         (["--demo", "--overlap", "1"], "--overlap is 1"),
+        (["--demo", "--shard", "0/2"], "--shard is '0/2'"),
+        (["--demo", "--shard", "3/2"], "--shard is '3/2'"),
+        (["--demo", "--shard", "1"], "--shard is '1'"),
         (["--demo", "--reject", "nan"], "--reject is nan"),
     ],
 )
@@ -152,16 +155,15 @@ def test_every_option_is_explained():
         assert re.search(rf'    {field.name}: .*\n    """\S', source), field.name
 
 
-def test_ctrl_c_is_said_in_a_line_and_writes_nothing(tmp_path, capsys, monkeypatch):
-    from neurogaze_fast.eeg import build
+def test_ctrl_c_before_anything_is_measured_writes_nothing(tmp_path, capsys, monkeypatch):
+    from neurogaze_fast.eeg import run_job
 
     def stopped(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build, "build_maps", stopped)
-    (tmp_path / "x.mat").write_bytes(b"")
+    monkeypatch.setattr(run_job, "measured", stopped)
     with pytest.raises(SystemExit) as stop:
-        prepare.main(["eeg", "--dreamer", str(tmp_path / "x.mat"), "--out", str(tmp_path / "o")])
+        prepare.main([*DEMO, "--out", str(tmp_path / "o")])
     assert stop.value.code == 143
     said = capsys.readouterr().err
     assert "nothing was written" in said

@@ -22,6 +22,7 @@ from neurogaze_fast.eeg.description import ArrayDescription
 from neurogaze_fast.eeg.labels import sites_of
 from neurogaze_fast.eeg.mat_check import MatDamageError
 from neurogaze_fast.eeg.mat_read import read_mats
+from neurogaze_fast.eeg.pieces import Piece, left_out_piece
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.eeg.safe_pickle import read_pickle
 from neurogaze_fast.eeg.units import microvolts_per
@@ -38,6 +39,12 @@ def read_arrays(root: Path, described: ArrayDescription) -> Iterator[Trial | Lef
         DataError: there is no file, or one is not laid out as described; says what was found.
         ConfigError: the description contradicts itself.
     """
+    for piece in array_pieces(root, described):
+        yield from piece.read()
+
+
+def array_pieces(root: Path, described: ArrayDescription) -> list[Piece]:
+    """A piece for each file; arguments and errors as above."""
     root, scale = Path(root), microvolts_per(described.unit)
     sites = sites_of(described.sites)
     if scale is None or sorted(described.axes.split()) not in (
@@ -52,24 +59,49 @@ def read_arrays(root: Path, described: ArrayDescription) -> Iterator[Trial | Lef
     found = sorted({path for pattern in described.files for path in root.glob(pattern)})
     if not found:
         raise DataError(f"{root} holds no file {' or '.join(described.files)}.")
-    for label, site in zip(described.sites, sites, strict=True):
-        if site is None:
-            reason = "a channel that is no site of the 10-20 system, or a second one there"
-            yield LeftOut(root, f"channel {label}", reason)
+    reason = "a channel that is no site of the 10-20 system, or a second one there"
+    unknown = [
+        LeftOut(root, f"channel {label}", reason)
+        for label, site in zip(described.sites, sites, strict=True)
+        if site is None
+    ]
+
+    def piece(file: Path, match: re.Match[str]) -> Piece:
+        def read() -> Iterator[Trial | LeftOut]:
+            content = _load(file)
+            trials = _trials(content, described, file)
+            ratings = _ratings(content, described, root, file, match[1], len(trials))
+            del content
+            for number, values in enumerate(trials, start=1):
+                rated = ratings[number - 1]
+                yield _trial(values, rated, number, described, sites, scale, file, match)
+
+        return Piece(_below(root, file), f"{described.name}-{match[1]}", (file,), read)
+
+    pieces = left_out_piece("channels", unknown)
     taken: dict[str, Path] = {}
     for file in found:
         match = re.search(described.subject, file.stem)
         if match is None:
             raise DataError(f"{file}: its name does not fit subject = {described.subject!r}.")
         if (other := taken.setdefault(file.stem, file)) != file:
-            yield LeftOut(file, file.name, f"the same name as {other.relative_to(root)}")
-            continue
-        content = _load(file)
-        trials = _trials(content, described, file)
-        ratings = _ratings(content, described, root, file, match[1], len(trials))
-        del content
-        for number, values in enumerate(trials, start=1):
-            yield _trial(values, ratings[number - 1], number, described, sites, scale, file, match)
+            twin = LeftOut(file, file.name, f"the same name as {_below(root, other)}")
+            pieces += left_out_piece(_below(root, file), [twin])
+        else:
+            pieces.append(piece(file, match))
+    return pieces
+
+
+def _below(root: Path, file: Path) -> str:
+    return file.relative_to(root).as_posix()
+
+
+def ratings_of(root: Path, described: ArrayDescription) -> list[Path]:
+    """The files of ratings beside those of signals, where the description has any."""
+    if not described.ratings_file:
+        return []
+    pattern = described.ratings_file.replace("{subject}", "*").replace("{file}", "*")
+    return sorted(Path(root).glob(pattern))
 
 
 def _trial(
@@ -169,7 +201,8 @@ def _ratings(
     if not described.ratings:
         return [None] * trials
     if described.ratings_file:
-        file = _ratings_file(described, root, file, subject)
+        name = described.ratings_file.replace("{subject}", subject).replace("{file}", file.stem)
+        file = root / name
         content = _load(file)
     found = _column(content, described.ratings, file)
     if trials == 1 and found and all(np.ndim(each) == 0 for each in found):
@@ -192,24 +225,6 @@ def _ratings(
         return row[question] if question < len(row) else None
 
     return [(at(row, described.valence), at(row, described.arousal)) for row in rows]
-
-
-def _ratings_file(described: ArrayDescription, root: Path, file: Path, subject: str) -> Path:
-    name = described.ratings_file.replace("{subject}", subject).replace("{file}", file.stem)
-    return root / name
-
-
-def ratings_files(root: Path, described: ArrayDescription) -> list[Path]:
-    """The files of ratings beside the signals', those that are there."""
-    if not described.ratings_file:
-        return []
-    named = [
-        _ratings_file(described, Path(root), file, match[1])
-        for pattern in described.files
-        for file in Path(root).glob(pattern)
-        if (match := re.search(described.subject, file.stem))
-    ]
-    return sorted({file for file in named if file.is_file()})
 
 
 def _column(content: Any, key: str, file: Path) -> list[Any]:

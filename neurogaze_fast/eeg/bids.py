@@ -25,7 +25,8 @@ from neurogaze_fast.eeg.bids_tables import (
 from neurogaze_fast.eeg.clip_csv import ClipRow
 from neurogaze_fast.eeg.defects import MIN_SECONDS
 from neurogaze_fast.eeg.description import BidsDescription
-from neurogaze_fast.eeg.files import read_clips
+from neurogaze_fast.eeg.files import clip_pieces
+from neurogaze_fast.eeg.pieces import Piece, left_out_piece
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import DataError
 
@@ -64,9 +65,22 @@ def read_bids(
         DataError: there is no recording, no clip in any, no column of ratings, or nothing that says
             which film a clip was; names the columns there are.
     """
+    for piece in bids_pieces(root, described, scale=scale, montage=montage, sites=sites):
+        yield from piece.read()
+
+
+def bids_pieces(
+    root: Path,
+    described: BidsDescription,
+    *,
+    scale: tuple[float, float] = (-1.0, 1.0),
+    montage: Any = None,
+    sites: tuple[str, ...] | None = None,
+) -> list[Piece]:
+    """A piece for each person; arguments and errors as above."""
     rows, out = bids_rows(root, described, scale)
-    yield from out
-    yield from read_clips(root, rows, str(root), montage=montage, sites=sites)
+    pieces = clip_pieces(root, rows, str(root), montage=montage, sites=sites)
+    return [*left_out_piece("recordings without clips", out), *pieces]
 
 
 def bids_rows(

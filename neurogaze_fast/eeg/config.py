@@ -6,7 +6,9 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
 
 from neurogaze_fast.errors import ConfigError
 
@@ -80,6 +82,8 @@ class PrepareEegConfig:
     """Seconds a window lasts."""
     overlap: float = 0.5
     """Fraction of a window shared with the next one."""
+    shard: str | None = None
+    """I/N: measure the I-th of N parts, divided by person; prepare join makes the maps of all."""
     workers: int = 1
     """Processes that clean and measure trials; each computes on one thread. 1: this one."""
     keep_signals: bool = False
@@ -160,6 +164,22 @@ class PrepareEegConfig:
                 raise ConfigError(f"--{flag} is {value}; it must lie in [{low:g}, {high:g}].")
 
         self.band_edges()
+        self.part()
+
+    def part(self) -> tuple[int, int] | None:
+        """(i, n) of --shard.
+
+        Raises:
+            ConfigError: it is not i/n with i in [1, n].
+        """
+        if self.shard is None:
+            return None
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", self.shard)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise ConfigError(
+                f"--shard is {self.shard!r}; it must be I/N with I from 1 to N, such as 2/8."
+            )
+        return int(match[1]), int(match[2])
 
     def band_edges(self) -> dict[str, tuple[float, float]]:
         """Name to (low, high) in Hz, in the order of --bands.
@@ -196,4 +216,14 @@ class PrepareEegConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
 
-_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings", "bids", "arrays", "workers"}
+_PLACES = {"out", "dreamer", "mahnob", "recording", "ratings", "bids", "arrays", "workers", "shard"}
+
+
+@dataclass(frozen=True)
+class JoinEegConfig:
+    """Make the maps of all parts of prepare eeg --shard, as if they had been made in one go."""
+
+    parts: Positional[Annotated[tuple[Path, ...], arg(metavar="PART ...")]]
+    """The folders that prepare eeg --shard 1/N to N/N wrote, in any order."""
+    out: Path
+    """Folder to create; holds maps/ (for train_teacher), maps.png and summary.json."""

@@ -30,6 +30,7 @@ from neurogaze_fast.eeg.defects import (
     unit_rating,
 )
 from neurogaze_fast.eeg.mat_read import read_mat
+from neurogaze_fast.eeg.pieces import Piece
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import DataError
 
@@ -43,8 +44,8 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
     """Every clip of DREAMER.mat, subject by subject.
 
     Subjects are named by position ("dreamer-01"), clips likewise ("clip-07": the same film for
-    everybody). Ratings map by (r - 3) / 2. The file is read at once (scipy can do no less) and let
-    go of subject by subject.
+    everybody). Ratings map by (r - 3) / 2. The file is inflated at once, and looked at subject by
+    subject.
 
     A clip is left out, counted, where it is shorter than 10 s, has not one column per electrode,
     holds a value that is not finite, is flat on every channel, or has a rating that is missing or
@@ -61,57 +62,76 @@ def read_dreamer(path: Path, *, seconds: float = 60.0) -> Iterator[Trial | LeftO
             not laid out as above (names the field).
         ConfigError: `seconds` is below 10.
     """
+    for piece in dreamer_pieces(path, seconds=seconds):
+        yield from piece.read()
+
+
+def dreamer_pieces(path: Path, *, seconds: float = 60.0) -> list[Piece]:
+    """A piece for each subject; arguments and errors as above."""
     check_seconds(seconds)
     path = Path(path)
     root = _load(path)
     sfreq = _sampling_frequency(root, path)
     ch_names = _electrodes(root, path)
     subjects = _elements(root, "Data", "DREAMER.Data", path)
-    del root  # or it would keep every subject
-    for number in range(1, len(subjects) + 1):
-        where = f"DREAMER.Data[{number}]"
-        subject, subjects[number - 1] = subjects[number - 1], None
-        eeg = _field(subject, "EEG", f"{where}.EEG", path)
-        films = _elements(eeg, "stimuli", f"{where}.EEG.stimuli", path)
-        rests = _elements(eeg, "baseline", f"{where}.EEG.baseline", path)
-        valence = _elements(subject, "ScoreValence", f"{where}.ScoreValence", path)
-        arousal = _elements(subject, "ScoreArousal", f"{where}.ScoreArousal", path)
-        for field, found in (
-            ("EEG.baseline", rests),
-            ("ScoreValence", valence),
-            ("ScoreArousal", arousal),
-        ):
-            if len(found) != len(films):
-                raise DataError(
-                    f"{path}: {where}.{field} has {len(found)} entries and {where}.EEG.stimuli "
-                    f"{len(films)}; there must be one per clip. {_SOURCE}"
-                )
-        for clip in range(1, len(films) + 1):
-            what = f"subject {number}, clip {clip}"
-            film = _samples(films[clip - 1], f"{where}.EEG.stimuli[{clip}]", path)
-            rest = _samples(rests[clip - 1], f"{where}.EEG.baseline[{clip}]", path)
-            rated = [scores[clip - 1] for scores in (valence, arousal)]
-            ratings = [unit_rating(value, *RATING_RANGE) for value in rated]
-            reason = _defect(film, rest, len(ch_names), sfreq)
-            wrong = rating_defect(rated, *RATING_RANGE, "1..5")
-            if wrong and not reason:
-                reason, what = wrong[0], f"{what} ({wrong[1]})"
-            if reason:
-                yield LeftOut(path, what, reason)
-                continue
-            # A copy, so that a trial does not keep its whole film alive.
-            yield Trial(
-                source="dreamer",
-                subject=f"dreamer-{number:02d}",
-                clip=f"clip-{clip:02d}",
-                signal=np.array(last_seconds(film.T, sfreq, seconds), np.float32, order="C"),
-                baseline=np.array(rest.T, np.float32, order="C") if rest.size else None,
-                sfreq=sfreq,
-                ch_names=ch_names,
-                valence=ratings[0],
-                arousal=ratings[1],
-                path=path,
+
+    def piece(number: int) -> Piece:
+        def read() -> Iterator[Trial | LeftOut]:
+            # Taken out of the list, so that nobody keeps it once it is read.
+            subject, subjects[number - 1] = subjects[number - 1], None
+            return _trials(subject, number, path, ch_names, sfreq, seconds)
+
+        name = f"dreamer-{number:02d}"
+        return Piece(name, name, (path,), read)
+
+    return [piece(number) for number in range(1, len(subjects) + 1)]
+
+
+def _trials(
+    subject: Any, number: int, path: Path, ch_names: tuple[str, ...], sfreq: float, seconds: float
+) -> Iterator[Trial | LeftOut]:
+    where = f"DREAMER.Data[{number}]"
+    eeg = _field(subject, "EEG", f"{where}.EEG", path)
+    films = _elements(eeg, "stimuli", f"{where}.EEG.stimuli", path)
+    rests = _elements(eeg, "baseline", f"{where}.EEG.baseline", path)
+    valence = _elements(subject, "ScoreValence", f"{where}.ScoreValence", path)
+    arousal = _elements(subject, "ScoreArousal", f"{where}.ScoreArousal", path)
+    for field, found in (
+        ("EEG.baseline", rests),
+        ("ScoreValence", valence),
+        ("ScoreArousal", arousal),
+    ):
+        if len(found) != len(films):
+            raise DataError(
+                f"{path}: {where}.{field} has {len(found)} entries and {where}.EEG.stimuli "
+                f"{len(films)}; there must be one per clip. {_SOURCE}"
             )
+    for clip in range(1, len(films) + 1):
+        what = f"subject {number}, clip {clip}"
+        film = _samples(films[clip - 1], f"{where}.EEG.stimuli[{clip}]", path)
+        rest = _samples(rests[clip - 1], f"{where}.EEG.baseline[{clip}]", path)
+        rated = [scores[clip - 1] for scores in (valence, arousal)]
+        ratings = [unit_rating(value, *RATING_RANGE) for value in rated]
+        reason = _defect(film, rest, len(ch_names), sfreq)
+        wrong = rating_defect(rated, *RATING_RANGE, "1..5")
+        if wrong and not reason:
+            reason, what = wrong[0], f"{what} ({wrong[1]})"
+        if reason:
+            yield LeftOut(path, what, reason)
+            continue
+        # A copy, so that a trial does not keep its whole film alive.
+        yield Trial(
+            source="dreamer",
+            subject=f"dreamer-{number:02d}",
+            clip=f"clip-{clip:02d}",
+            signal=np.array(last_seconds(film.T, sfreq, seconds), np.float32, order="C"),
+            baseline=np.array(rest.T, np.float32, order="C") if rest.size else None,
+            sfreq=sfreq,
+            ch_names=ch_names,
+            valence=ratings[0],
+            arousal=ratings[1],
+            path=path,
+        )
 
 
 def _defect(film: np.ndarray, rest: np.ndarray, channels: int, sfreq: float) -> str | None:

@@ -21,6 +21,7 @@ from neurogaze_fast.eeg.edf import UnreadableError
 from neurogaze_fast.eeg.gaps import OTHER_SCALE, Gap, within
 from neurogaze_fast.eeg.labels import sites_of, tidy_label
 from neurogaze_fast.eeg.open_recording import Channel, Recording, open_recording
+from neurogaze_fast.eeg.pieces import Piece, left_out_piece, sharing
 from neurogaze_fast.eeg.places import montage_points, planar
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import ConfigError, DataError
@@ -67,12 +68,26 @@ def read_recording(
             or scale that is no number (names the line); no row is about this recording.
         ConfigError: `scale` is not two increasing numbers, or MNE is not installed.
     """
+    pieces = recording_pieces(path, ratings_csv, scale=scale, montage=montage, sites=sites)
+    for piece in pieces:
+        yield from piece.read()
+
+
+def recording_pieces(
+    path: Path,
+    ratings_csv: Path,
+    *,
+    scale: tuple[float, float] = (-1.0, 1.0),
+    montage: Any = None,
+    sites: tuple[str, ...] | None = None,
+) -> list[Piece]:
+    """A piece for the recordings of each person; arguments and errors as above."""
     path, ratings_csv = Path(path), Path(ratings_csv)
     if not (math.isfinite(scale[0]) and math.isfinite(scale[1]) and scale[0] < scale[1]):
         raise ConfigError(f"scale is {scale!r}; give the lowest and the highest rating, as 1 9.")
     _require_recording(path)
     rows = read_clip_rows(ratings_csv, scale)
-    yield from read_clips(path, rows, str(ratings_csv), montage=montage, sites=sites)
+    return clip_pieces(path, rows, str(ratings_csv), montage=montage, sites=sites)
 
 
 def read_clips(
@@ -91,6 +106,19 @@ def read_clips(
         source: Where the rows are from, for messages.
         montage, sites: See read_recording.
     """
+    for piece in clip_pieces(path, rows, source, montage=montage, sites=sites):
+        yield from piece.read()
+
+
+def clip_pieces(
+    path: Path,
+    rows: list[ClipRow],
+    source: str,
+    *,
+    montage: Any = None,
+    sites: tuple[str, ...] | None = None,
+) -> list[Piece]:
+    """A piece for the recordings of each person; a recording of several people joins theirs."""
     _require_recording(path)
     root = path if _is_folder_of_recordings(path) else path.parent
     chosen: dict[Path, list[ClipRow]] = {}
@@ -106,11 +134,25 @@ def read_clips(
             f"{source}: none of its {len(rows)} rows names {path.name}. The column `file` is "
             f"the recording's path relative to {root}."
         )
-    for row in others:
-        yield LeftOut(root / row.file, f"line {row.line}", "the row names another recording")
-    taken: set[tuple[str, str]] = set()
-    for file, of_file in chosen.items():
-        yield from _read_file(file, of_file, taken, montage, sites)
+    elsewhere = [
+        LeftOut(root / row.file, f"line {row.line}", "the row names another recording")
+        for row in others
+    ]
+
+    def piece(files: list[Path]) -> Piece:
+        def read() -> Iterator[Trial | LeftOut]:
+            taken: set[tuple[str, str]] = set()
+            for file in files:
+                yield from _read_file(file, chosen[file], taken, montage, sites)
+
+        first = chosen[files[0]][0]
+        return Piece(first.file or path.name, f"file-{first.subject}", tuple(files), read)
+
+    people = {file: {row.subject for row in of_file} for file, of_file in chosen.items()}
+    return [
+        *left_out_piece("rows of other recordings", elsewhere),
+        *(piece(files) for files in sharing(people)),
+    ]
 
 
 def _require_recording(path: Path) -> None:

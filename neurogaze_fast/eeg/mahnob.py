@@ -29,6 +29,7 @@ from neurogaze_fast.eeg.defects import (
 )
 from neurogaze_fast.eeg.edf import resumptions
 from neurogaze_fast.eeg.gaps import BREAK, Gap, within
+from neurogaze_fast.eeg.pieces import Piece
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.errors import ConfigError, DataError
 
@@ -93,6 +94,14 @@ def read_mahnob(
         DataError: there is no session to read.
         ConfigError: `seconds` is below 10, or MNE is not installed.
     """
+    for piece in mahnob_pieces(folder, seconds=seconds, labelled=labelled):
+        yield from piece.read()
+
+
+def mahnob_pieces(
+    folder: Path, *, seconds: float | None = None, labelled: bool = False
+) -> list[Piece]:
+    """A piece for each session; arguments and errors as above."""
     check_seconds(seconds)
     try:
         import mne  # noqa: F401
@@ -101,12 +110,22 @@ def read_mahnob(
             "MAHNOB-HCI's recordings need MNE, and it is not installed. Run: pip install "
             "'neurogaze_fast[eeg]'."
         ) from cause
-    for session in _sessions(Path(folder)):
+
+    def piece(session: Path) -> Piece:
+        def read() -> Iterator[Trial | LeftOut]:
+            try:
+                yield _read_session(session, seconds, labelled)
+            except _Unusable as found:
+                what = f"session {session.name}" + (f" ({found.detail})" if found.detail else "")
+                yield LeftOut(session, what, found.reason)
+
         try:
-            yield _read_session(session, seconds, labelled)
-        except _Unusable as found:
-            what = f"session {session.name}" + (f" ({found.detail})" if found.detail else "")
-            yield LeftOut(session, what, found.reason)
+            _, file, subject = _identified(session)
+        except _Unusable:  # counted when it is read
+            return Piece(f"session-{session.name}", None, (), read)
+        return Piece(f"session-{session.name}", f"mahnob-{subject:02d}", (file,), read)
+
+    return [piece(session) for session in _sessions(Path(folder))]
 
 
 def stimulus_onsets(status: np.ndarray) -> np.ndarray:
@@ -138,16 +157,21 @@ def _sessions(folder: Path) -> list[Path]:
     return sorted(found, key=lambda part: (int(digits[part] or 0), part.name))
 
 
-def _read_session(session: Path, seconds: float | None, labelled: bool) -> Trial:
+def _identified(session: Path) -> tuple[ElementTree.Element | None, Path, int]:
+    """session.xml where there is one, the recording, and whose it is."""
     meta = _session_xml(session)
     # Names with a dot in front are what macOS leaves beside a copied file.
     files = sorted(f for f in session.glob("*_emotion.bdf") if not f.name.startswith("."))
     if len(files) != 1:
         count = "more than one" if files else "no"
         raise _Unusable(f"{count} *_emotion.bdf")
-    subject = _subject(meta, files[0])
+    return meta, files[0], _subject(meta, files[0])
+
+
+def _read_session(session: Path, seconds: float | None, labelled: bool) -> Trial:
+    meta, file, subject = _identified(session)
     valence, arousal = _ratings(meta) if labelled and meta is not None else (None, None)
-    film = _read_bdf(files[0])
+    film = _read_bdf(file)
     sfreq = film.sfreq
     reason = signal_defect(film.signal, sfreq)
     if reason is None and film.baseline is not None:
@@ -167,7 +191,7 @@ def _read_session(session: Path, seconds: float | None, labelled: bool) -> Trial
         ch_names=SITES,
         valence=valence,
         arousal=arousal,
-        path=files[0],
+        path=file,
         gaps=within(film.gaps, skipped, skipped + length),
         baseline_gaps=film.baseline_gaps,
         lowpass=film.lowpass,

@@ -8,6 +8,8 @@ result as an array mapped from that file: it takes memory while somebody looks a
 from __future__ import annotations
 
 import math
+import mmap
+import os
 import tempfile
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +20,9 @@ from neurogaze_fast.eeg.mat_check import Walker, walk_mat
 
 SMALL = 1 << 16
 """Bytes: smaller matrices are kept in memory."""
+SEGMENT = 16 << 20
+"""Bytes of the temporary file that are mapped together. A map holds a descriptor of the file, and a
+process may have about a thousand of them: DREAMER.mat has more large matrices than that."""
 _CHUNK = 1 << 20
 _DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8",
            13: "u8"}  # fmt: skip
@@ -42,12 +47,49 @@ def read_mats(path: Path) -> dict[str, Any]:
         OSError: the file cannot be read, or there is no room for the temporary file.
     """
     with tempfile.TemporaryFile(prefix="neurogaze-mat-") as spill:
-        found = walk_mat(path, lambda source, order: _Reader(source, order, spill))
+        room = _Spill(spill)
+        found = walk_mat(path, lambda source, order: _Reader(source, order, room))
     return {each.name: each.value for each in found}
 
 
+class _Spill:
+    """A temporary file for large matrices, mapped segment by segment.
+
+    The system removes the file once nobody maps it any more, and the memory of a segment is let go
+    of with its last matrix.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._map: mmap.mmap | None = None
+        self._start = self._end = self._free = 0  # of the segment, and in it, as places in the file
+
+    def room(self, count: int) -> tuple[mmap.mmap, int]:
+        """A map, and where in it `count` bytes are free; the file is at that place."""
+        start = -(-self._free // 8) * 8  # numbers must lie at a multiple of their size
+        if self._map is None or start + count > self._end:
+            page = mmap.ALLOCATIONGRANULARITY
+            start = self._start = -(-start // page) * page
+            self._end = start + max(SEGMENT, count)
+            # Not written yet: a hole takes no room on the disk.
+            os.truncate(self._file.fileno(), self._end)
+            self._map = mmap.mmap(
+                self._file.fileno(), self._end - start, access=mmap.ACCESS_READ, offset=start
+            )
+        self._file.seek(start)
+        self._free = start + count
+        return self._map, start - self._start
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def flush(self) -> None:
+        """Make what was written visible in the maps."""
+        self._file.flush()
+
+
 class _Reader(Walker):
-    def __init__(self, source: Any, order: str, spill: IO[bytes]) -> None:
+    def __init__(self, source: Any, order: str, spill: _Spill) -> None:
         super().__init__(source, order)
         self._spill = spill
 
@@ -65,16 +107,13 @@ class _Reader(Walker):
         if count <= SMALL:
             flat = np.frombuffer(self._source.read(count), dtype)
             return flat.reshape(shape, order="F")
-        # A map begins at any offset, but its numbers must lie at a multiple of their size.
-        start = -(-self._spill.seek(0, 2) // 8) * 8
-        self._spill.seek(start)
+        mapped, offset = self._spill.room(count)
         left = count
         while left:
             self._spill.write(self._source.read(min(left, _CHUNK)))
             left -= min(left, _CHUNK)
         self._spill.flush()
-        # The system removes the file once nobody maps it any more.
-        return np.memmap(self._spill, dtype, "r", offset=start, shape=shape, order="F")
+        return np.ndarray(shape, dtype, mapped, offset, order="F")
 
     def _kept_inline(self, data: bytes, of_type: int, shape: tuple[int, ...]) -> Any:
         if of_type not in _DTYPES:

@@ -17,6 +17,7 @@ from neurogaze_fast.eeg.preprocess import Cleaned, CleanOptions, clean
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.eeg.spectrum import features, passes, welch_power
 from neurogaze_fast.eeg.windows import blinks, cut, swing
+from neurogaze_fast.errors import WorkerLostError
 
 EXAMPLES = 5
 """Parts named for each reason to leave something out."""
@@ -27,6 +28,7 @@ class Part:
     """What is kept of one trial: n windows."""
 
     trial: Trial  # without its signals: else every recording would stay in memory
+    ch_names: tuple[str, ...]  # the C sites
     bands: tuple[str, ...]
     power: np.ndarray  # float32 [n, F, C]
     level: np.ndarray  # float64 [F, C]: mean of the feature before any correction
@@ -49,10 +51,18 @@ class Counts:
             named.append(part.what)
 
 
+@dataclass
+class Found:
+    """What became of one trial."""
+
+    kept: Part | LeftOut
+    windows: Counter = field(default_factory=Counter)  # left out of it, by reason
+
+
 def measure(
     trial: Trial, options: CleanOptions, config: PrepareEegConfig, counts: Counts
-) -> tuple[Part, tuple[str, ...]] | LeftOut:
-    """One trial's windows and the sites they are of, or why there are none."""
+) -> Part | LeftOut:
+    """One trial's windows, or why there are none."""
     what = f"{trial.subject}, clip {trial.clip}"
     wanted = config.band_edges()
     bands = {name: edges for name, edges in wanted.items() if passes(trial.lowpass, edges)}
@@ -80,44 +90,58 @@ def measure(
     flags |= (FLAGS["blink"] * blinks(film.windows, cleaned.ch_names)).astype(np.uint8)
     if rest is None and config.baseline == "subtract":
         flags |= np.uint8(FLAGS["no_baseline"])
-    metadata = replace(trial, signal=trial.signal[:, :0].copy(), baseline=None)
-    part = Part(metadata, tuple(bands), corrected, feature.mean(axis=0), film.start, flags)
+    metadata = replace(
+        trial, signal=trial.signal[:, :0].copy(), baseline=None, gaps=(), baseline_gaps=()
+    )
+    level = feature.mean(axis=0)
+    part = Part(metadata, cleaned.ch_names, tuple(bands), corrected, level, film.start, flags)
     if trial.positions is not None:
         part.positions = cleaned.positions
     if config.keep_signals:
         part.signals = film.windows.astype(np.float16)
-    return part, cleaned.ch_names
-
-
-Measured = tuple[tuple[Part, tuple[str, ...]] | LeftOut, Counts]
+    return part
 
 
 def measured(
-    trials: Iterable[Trial | LeftOut], options: CleanOptions, config: PrepareEegConfig
-) -> Iterator[Measured]:
-    """Every trial measured, in their order, with what was left out of it; by --workers processes.
+    trials: Iterable[tuple[int, Trial | LeftOut]], options: CleanOptions, config: PrepareEegConfig
+) -> Iterator[tuple[int, Found]]:
+    """Every trial measured, in their order, each with the number it came with; by --workers.
 
     A few trials a worker are read ahead and no more, so memory does not grow with the recordings.
     """
     if config.workers == 1:
-        yield from (_one(trial, options, config) for trial in trials)
+        yield from (_one(number, trial, options, config) for number, trial in trials)
         return
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed
 
     workers = Parallel(config.workers, return_as="generator", pre_dispatch="2*n_jobs", batch_size=4)
-    yield from workers(delayed(_one_apart)(trial, options, config) for trial in trials)
+    try:
+        yield from workers(delayed(_one_apart)(n, trial, options, config) for n, trial in trials)
+    except BrokenProcessPool as cause:
+        raise WorkerLostError(
+            f"One of the {config.workers} processes that measure trials was ended from outside, "
+            "most often for want of memory. Use fewer --workers; the same command goes on from "
+            "what is measured."
+        ) from cause
 
 
-def _one(trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig) -> Measured:
-    counts = Counts()
+def _one(
+    number: int, trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig
+) -> tuple[int, Found]:
     if isinstance(trial, LeftOut):
-        return trial, counts
-    return measure(trial, options, config, counts), counts
+        return number, Found(trial)
+    counts = Counts()
+    part = measure(trial, options, config, counts)
+    return number, Found(part, counts.windows)
 
 
-def _one_apart(trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig) -> Measured:
+def _one_apart(
+    number: int, trial: Trial | LeftOut, options: CleanOptions, config: PrepareEegConfig
+) -> tuple[int, Found]:
     torch.set_num_threads(1)  # the other cores have workers of their own
-    return _one(trial, options, config)
+    return _one(number, trial, options, config)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,44 @@ from neurogaze_fast.eeg.maps import MapSet
 from neurogaze_fast.eeg.topomap_plot import draw_map
 
 _DPI = 130
+_SCALES = ("valence", "arousal")
+_AT_A_TIME = 1024
 _SITE: dict[str, Any] = {"color": "black", "s": 6, "linewidths": 0}
 
 
-def plot_band_maps(maps: MapSet, path: Path) -> None:
+class RatedMeans:
+    """Sums of the maps of windows rated above and below 0, by source; taken block by block."""
+
+    def __init__(self, provenance: dict[str, Any], subjects: Sequence[str]) -> None:
+        sources = provenance["sources"]
+        of = {name: at for at, found in enumerate(sources.values()) for name in found["subjects"]}
+        self._sources = {name: at for at, name in enumerate(sources)}
+        self._of = np.array([of[name] for name in subjects])
+        self._sums: dict[tuple[int, str, bool], np.ndarray] = {}
+        self._counts: Counter[tuple[int, str, bool]] = Counter()
+
+    def add(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Windows' `maps` float16 [n, F, H, W], `subject`, `valence` and `arousal` [n]."""
+        source, maps = self._of[columns["subject"]], columns["maps"]
+        for at in np.unique(source):
+            for scale in _SCALES:
+                for high in (True, False):
+                    rating = columns[scale] if high else -columns[scale]
+                    rows = np.flatnonzero((source == at) & (rating > 0))
+                    key = int(at), scale, high
+                    self._counts[key] += len(rows)
+                    for first in range(0, len(rows), _AT_A_TIME):
+                        some = maps[rows[first : first + _AT_A_TIME]].sum(axis=0, dtype=np.float64)
+                        self._sums[key] = self._sums.get(key, 0.0) + some
+
+    def of(self, source: str, scale: str, *, high: bool) -> tuple[np.ndarray, int]:
+        """The mean map float64 [F, H, W] and of how many windows; nonsense where there is none."""
+        key = self._sources[source], scale, high
+        count = self._counts[key]
+        return self._sums.get(key, np.zeros(())) / max(count, 1), count
+
+
+def plot_band_maps(maps: MapSet, path: Path, means: RatedMeans | None = None) -> None:
     """Draw, for each source, its mean band power and, where it is labelled, what the ratings do.
 
     One column a band. The first row of a source is its mean feature before any correction (log
@@ -33,7 +69,11 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
     Args:
         maps: with the provenance that build_maps gives.
         path: of the PNG.
+        means: of its windows, where they are not in memory; None: looked at here.
     """
+    if means is None:
+        means = RatedMeans(maps.provenance, maps.subjects)
+        means.add({name: getattr(maps, name) for name in ("maps", "subject", *_SCALES)})
     options = maps.provenance["options"]
     operator = map_operators(maps)[0]
     decibel = options["feature"] == "log_power"
@@ -45,13 +85,11 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
         rows.append(
             (f"{source}\nmean power" if decibel else f"{source}\nmean", images, unit, False)
         )
-        mine = np.isin(maps.subject, [maps.subjects.index(name) for name in metadata["subjects"]])
-        for scale in ("valence", "arousal"):
-            rating = getattr(maps, scale)
-            high, low = mine & (rating > 0), mine & (rating < 0)
-            if high.any() and low.any():
-                label = f"{source}\nhigh − low {scale}\n({high.sum()} − {low.sum()} windows)"
-                rows.append((label, _mean(maps.maps, high) - _mean(maps.maps, low), "z", True))
+        for scale in _SCALES:
+            (high, above), (low, below) = (means.of(source, scale, high=h) for h in (True, False))
+            if above and below:
+                label = f"{source}\nhigh − low {scale}\n({above} − {below} windows)"
+                rows.append((label, high - low, "z", True))
 
     count = len(maps.bands)
     figure = Figure(
@@ -82,12 +120,3 @@ def plot_band_maps(maps: MapSet, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
     atomic_write(Path(path), buffer.getvalue())
-
-
-def _mean(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """float64: the mean of the images that bool [N] picks, without a copy of them all."""
-    rows = np.flatnonzero(chosen)
-    total = np.zeros(images.shape[1:])
-    for first in range(0, len(rows), 1024):
-        total += images[rows[first : first + 1024]].sum(axis=0, dtype=np.float64)
-    return total / len(rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.eeg.config import PrepareEegConfig
+from neurogaze_fast.eeg.pieces import Piece
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 
 if TYPE_CHECKING:
@@ -19,62 +20,66 @@ if TYPE_CHECKING:
 class Sources:
     """The recordings to prepare."""
 
-    trials: Iterator[Trial | LeftOut]
-    """All of them, one source after the other; read as they are taken."""
+    pieces: list[Piece]
+    """All of them, one source after the other; none is read yet."""
     beside: list[Path]
     """Files beside the recordings that the trials depend on too: ratings, tables, descriptions."""
     synthetic: bool
     """Whether any was written by this package."""
 
+    @property
+    def trials(self) -> Iterator[Trial | LeftOut]:
+        """Of all pieces; read as they are taken."""
+        return chain.from_iterable(piece.read() for piece in self.pieces)
+
 
 def open_sources(config: PrepareEegConfig) -> Sources:
-    """The readers of what the options name; nothing is read yet, so errors come with the trials."""
-    from neurogaze_fast.eeg.dreamer import read_dreamer
-    from neurogaze_fast.eeg.files import read_recording
-    from neurogaze_fast.eeg.mahnob import read_mahnob
+    """The readers of what the options name.
+
+    Tables are read here and DREAMER.mat is inflated; other recordings are read with their trials.
+    """
     from neurogaze_fast.eeg.preprocess import COMMON_SITES
     from neurogaze_fast.eeg.synthetic import is_synthetic
 
-    readers: list[Iterator[Trial | LeftOut]] = []
+    pieces: list[Piece] = []
     beside: list[Path] = []
+    scale, montage = config.ratings_scale, config.montage
+    sites = None if config.all_channels else COMMON_SITES
     if config.dreamer is not None:
-        readers.append(read_dreamer(config.dreamer, seconds=config.seconds))
+        from neurogaze_fast.eeg.dreamer import dreamer_pieces
+
+        pieces += dreamer_pieces(config.dreamer, seconds=config.seconds)
     if config.mahnob is not None:
-        readers.append(read_mahnob(config.mahnob, labelled=config.mahnob_labels))
+        from neurogaze_fast.eeg.mahnob import mahnob_pieces
+
+        pieces += mahnob_pieces(config.mahnob, labelled=config.mahnob_labels)
         beside += sorted(config.mahnob.rglob("session.xml"))
     if config.recording is not None and config.ratings is not None:
-        sites = None if config.all_channels else COMMON_SITES
-        readers.append(
-            read_recording(
-                config.recording, config.ratings, scale=config.ratings_scale,
-                montage=config.montage, sites=sites,
-            )
-        )  # fmt: skip
+        from neurogaze_fast.eeg.files import recording_pieces
+
+        pieces += recording_pieces(
+            config.recording, config.ratings, scale=scale, montage=montage, sites=sites
+        )
         beside.append(config.ratings)
     if config.bids is not None:
-        from neurogaze_fast.eeg.bids import read_bids
+        from neurogaze_fast.eeg.bids import bids_pieces
         from neurogaze_fast.eeg.bids_tables import bids_tables
 
-        sites = None if config.all_channels else COMMON_SITES
-        readers.append(
-            read_bids(
-                config.bids, bids_description(config), scale=config.ratings_scale,
-                montage=config.montage, sites=sites,
-            )
-        )  # fmt: skip
-        beside += bids_tables(config.bids, bids_description(config).ratings)
+        described = bids_description(config)
+        pieces += bids_pieces(config.bids, described, scale=scale, montage=montage, sites=sites)
+        beside += bids_tables(config.bids, described.ratings)
     if config.arrays is not None and config.description is not None:
-        from neurogaze_fast.eeg.arrays import ratings_files, read_arrays
+        from neurogaze_fast.eeg.arrays import array_pieces, ratings_of
         from neurogaze_fast.eeg.description import ArrayDescription, read_description
 
-        described = read_description(config.description, ArrayDescription)
-        readers.append(read_arrays(config.arrays, described))
-        beside += ratings_files(config.arrays, described)
+        layout = read_description(config.description, ArrayDescription)
+        pieces += array_pieces(config.arrays, layout)
+        beside += ratings_of(config.arrays, layout)
+    own = (Path(text) for text in (config.description, config.montage) if text)
+    beside += [path for path in own if path.is_file()]
     given = (config.dreamer, config.mahnob, config.recording, config.bids, config.arrays)
-    own = (config.description, config.montage)  # a file, or the name of one in a package
-    beside += [path for path in (Path(name) for name in own if name) if path.is_file()]
     synthetic = any(is_synthetic(path) for path in given if path is not None)
-    return Sources(chain.from_iterable(readers), beside, synthetic)
+    return Sources(pieces, beside, synthetic)
 
 
 def bids_description(config: PrepareEegConfig) -> BidsDescription:
@@ -86,26 +91,31 @@ def bids_description(config: PrepareEegConfig) -> BidsDescription:
     return read_description(config.description, BidsDescription)
 
 
-def write_demo(config: PrepareEegConfig) -> PrepareEegConfig:
-    """Write synthetic recordings in the real formats to OUT/demo; the options that read them."""
+def write_demo(config: PrepareEegConfig, folder: Path) -> None:
+    """Write synthetic recordings in the real formats to a folder."""
     from neurogaze_fast.eeg.synthetic import write_demo_dreamer, write_demo_mahnob
 
-    folder = config.out / "demo"
-    dreamer, mahnob = folder / "DREAMER.mat", folder / "MAHNOB"
+    given = demo_options(config, folder)
+    assert given.dreamer is not None
+    assert given.mahnob is not None
     common: dict[str, Any] = {
         "seconds": config.demo_seconds,
         "strength": config.demo_strength,
         "seed": config.demo_seed,
     }
     write_demo_dreamer(
-        dreamer,
+        given.dreamer,
         subjects=config.demo_subjects,
         clips=config.demo_clips,
         baseline_seconds=10,
         **common,
     )
-    write_demo_mahnob(mahnob, sessions=config.demo_sessions, margin=10, **common)
-    return replace(config, demo=False, dreamer=dreamer, mahnob=mahnob)
+    write_demo_mahnob(given.mahnob, sessions=config.demo_sessions, margin=10, **common)
+
+
+def demo_options(config: PrepareEegConfig, folder: Path) -> PrepareEegConfig:
+    """The options that read the files of :func:`write_demo`."""
+    return replace(config, demo=False, dreamer=folder / "DREAMER.mat", mahnob=folder / "MAHNOB")
 
 
 def sites_of_sources(config: PrepareEegConfig) -> tuple[str, ...] | None:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from neurogaze_fast.artifacts import check_fields
-from neurogaze_fast.eeg.build import scaled_by_subject, subject_scale
 from neurogaze_fast.eeg.clip_csv import ClipRow, read_clip_rows
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.files import FOLDER_KINDS, read_clips
@@ -19,6 +18,7 @@ from neurogaze_fast.eeg.map_operator import interpolated, operators
 from neurogaze_fast.eeg.measure import Counts, Part, measure
 from neurogaze_fast.eeg.preprocess import CleanOptions
 from neurogaze_fast.eeg.recording import LeftOut
+from neurogaze_fast.eeg.scaling import scaled_by_subject, subject_scale
 from neurogaze_fast.errors import CheckpointError, DataError
 from neurogaze_fast.teacher.baselines import calibrated
 from neurogaze_fast.teacher.inputs import SIGNAL_UNIT, Scale, teacher_scale
@@ -96,11 +96,11 @@ def predict_eeg(
         found = trial if isinstance(trial, LeftOut) else measure(trial, sites, config, counts)
         if isinstance(found, LeftOut):
             left_out.append(found)
-        elif found[0].bands != bands:
-            what = f"{found[0].trial.subject}, clip {found[0].trial.clip}"
-            left_out.append(LeftOut(found[0].trial.path, what, "its low-pass took away a band"))
+        elif found.bands != bands:
+            what = f"{found.trial.subject}, clip {found.trial.clip}"
+            left_out.append(LeftOut(found.trial.path, what, "its low-pass took away a band"))
         else:
-            parts.append(found[0])
+            parts.append(found)
     if not parts:
         why = "; ".join(dict.fromkeys(f"{part.what}: {part.reason}" for part in left_out[:5]))
         raise DataError(f"No window of {recording} could be used. {why or 'It holds no clip'}.")

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from neurogaze_fast.eeg.build import build_maps, scaled_by_subject, subject_scale
+from neurogaze_fast.eeg.build import build_maps
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.interpolation import TopomapOperator
 from neurogaze_fast.eeg.maps import FLAGS
 from neurogaze_fast.eeg.preprocess import COMMON_SITES, clean
 from neurogaze_fast.eeg.recording import LeftOut
+from neurogaze_fast.eeg.scaling import scaled_by_subject, subject_scale
 from neurogaze_fast.eeg.spectrum import BANDS, welch_power
 from neurogaze_fast.eeg.windows import cut
 from neurogaze_fast.errors import ConfigError, DataError

@@ -8,7 +8,7 @@ pytest.importorskip("mne")
 import mne
 
 from neurogaze_fast.eeg.build import build_maps
-from neurogaze_fast.eeg.file_hashes import files_of
+from neurogaze_fast.eeg.content import quick_look, whole_hash
 from neurogaze_fast.eeg.files import read_recording
 from neurogaze_fast.eeg.gaps import BREAK, MARKED, Gap, gap_of_annotation, touched, within
 from neurogaze_fast.eeg.recording import Trial
@@ -185,13 +185,16 @@ def vhdr(tmp_path, unit="µV", encoding="utf-8", data="a.eeg", name="a"):
 
 
 def test_all_files_of_a_recording_are_hashed(tmp_path):
-    made = build_maps(clips(vhdr(tmp_path), *TWO), CONFIG)
-    named = sorted(entry["file"].split("/")[-1] for entry in made.provenance["files"])
-    assert named == ["a.eeg", "a.vhdr", "a.vmrk"]
-    folder = tmp_path / "a.mff"
-    folder.mkdir()
-    (folder / "signal1.bin").write_bytes(b"1")
-    assert files_of(folder) == [folder / "signal1.bin"]
+    path = vhdr(tmp_path)
+    seen = {(whole_hash(path), quick_look(path))}
+    for name in ("a.eeg", "a.vmrk", "a.vhdr"):
+        data = bytearray((tmp_path / name).read_bytes())
+        data[-1] ^= 1
+        (tmp_path / name).write_bytes(data)
+        seen.add((whole_hash(path), quick_look(path)))
+    assert len({whole for whole, _ in seen}) == len({quick for _, quick in seen}) == 4
+    (tmp_path / "b.eeg").write_bytes(b"another recording's")
+    assert (whole_hash(path), quick_look(path)) in seen
 
 
 def test_a_name_in_capitals_is_the_one_file_that_fits(tmp_path):

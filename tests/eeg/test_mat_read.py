@@ -10,7 +10,7 @@ from scipy.io import loadmat, savemat
 
 from neurogaze_fast.eeg import mat_read
 from neurogaze_fast.eeg.dreamer import SITES
-from neurogaze_fast.eeg.mat_read import read_mat
+from neurogaze_fast.eeg.mat_read import read_mat, read_mats
 from tests.eeg.mat_content import content
 
 
@@ -48,6 +48,40 @@ def test_equals_scipys(tmp_path, compressed, small, monkeypatch):
     for name in values:
         assert_same(read_mat(path, name), expected[name])
     assert read_mat(path, "absent") is None
+
+
+@pytest.mark.parametrize("segment", [1 << 12, 16 << 20])
+def test_large_matrices_of_several_variables_lie_in_segments(tmp_path, monkeypatch, segment):
+    """Smaller than a segment, larger than one, of sizes that are no multiple of 8."""
+    monkeypatch.setattr(mat_read, "SEGMENT", segment)
+    monkeypatch.setattr(mat_read, "SMALL", 100)
+    generator = np.random.default_rng(1)
+    values = {
+        f"v{n}": generator.integers(0, 255, (n * 101 + 1, 3)).astype(np.uint8) for n in range(1, 40)
+    }
+    savemat(tmp_path / "a.mat", values, do_compression=True)
+    found = read_mats(tmp_path / "a.mat")
+    for name, value in values.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_more_large_matrices_than_a_process_may_open_files(tmp_path, monkeypatch):
+    """DREAMER has 1656 of them, and 1024 open files is the usual limit."""
+    import resource
+
+    monkeypatch.setattr(mat_read, "SMALL", 100)
+    cells = np.empty((1, 400), object)
+    for at in range(400):
+        cells[0, at] = np.full((40, 3), at, np.int16)
+    savemat(tmp_path / "a.mat", {"cells": cells})
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+    try:
+        found = read_mat(tmp_path / "a.mat", "cells")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [cell[0, 0] for cell in found[0]] == list(range(400))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
