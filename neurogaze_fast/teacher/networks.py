@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neurogaze_fast.eeg.maps import MapSet
-from neurogaze_fast.eeg.montage import head_positions, known_sites
+from neurogaze_fast.eeg.montage import head_info
 from neurogaze_fast.errors import ConfigError, OperatorError
 from neurogaze_fast.teacher.inputs import TOPOMAP
 from neurogaze_fast.teacher.model import TeacherNet
@@ -103,8 +103,7 @@ def make_network(name: str, maps: MapSet, width: int) -> TeacherModel:
         return TeacherNet(len(maps.bands), width)
     assert maps.signals is not None  # InputMaker has refused maps without
     channels, samples = maps.signals.shape[1:]
-    seconds = float(maps.provenance["options"]["window"])
-    return SignalNet(name, channels, samples, samples / seconds, width, maps.names)
+    return SignalNet(name, channels, samples, maps.sfreq, width, maps.names)
 
 
 def network_versions(model: TeacherModel) -> dict[str, str]:
@@ -138,27 +137,13 @@ def _body(
         found = ((n, getattr(models, n)) for n in dir(models))
         known = [n for n, k in found if isinstance(k, type) and issubclass(k, nn.Module)]
         raise ConfigError(f"braindecode has no model {name!r}. It has {', '.join(known)}.")
-    places = {} if names is None else {"chs_info": _places(names, sfreq)}
+    places = {} if names is None else {"chs_info": head_info(names, sfreq)["chs"]}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return kind(n_chans=channels, n_outputs=width, n_times=samples, sfreq=sfreq, **places)
     except Exception as cause:  # each network has its own least size
         raise _refusal(name, channels, samples, sfreq, cause) from cause
-
-
-def _places(names: Sequence[str], sfreq: float) -> list[dict[str, Any]]:
-    """The channels as MNE describes them, each at its place on the template's head.
-
-    Without places where a site is not one of the template's: networks that need them say so.
-    """
-    import mne
-
-    channels = mne.create_info(list(names), sfreq, "eeg", verbose="error")["chs"]
-    if None not in known_sites(names):
-        for channel, place in zip(channels, head_positions(names)[1], strict=True):
-            channel["loc"][:3] = place
-    return channels
 
 
 def _refusal(name: str, channels: int, samples: int, sfreq: float, cause: Exception) -> ConfigError:
