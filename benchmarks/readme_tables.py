@@ -1,4 +1,4 @@
-"""README's tables and the speed table of docs/results.md, from the newest files of results.
+"""README's tables, and those of speed and teachers in docs/results.md, from the newest results.
 
     python -m benchmarks.readme_tables     # a test fails where they differ from the files
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.results_table import PAGE, PAPER, STUDIES, summary_of
 from benchmarks.scorecard import report
+from benchmarks.teacher_networks import table as teachers
 from neurogaze_fast.ablation.tables import markdown_table
 
 ROOT = Path(__file__).parents[1]
@@ -218,6 +219,7 @@ BLOCKS = {
     (README, "results"): results,
     (README, "speed"): lambda: markdown_table(SPEED_HEAD, speed_rows()[:5]),
     (PAGE, "speed"): lambda: markdown_table(SPEED_HEAD, speed_rows()),
+    (PAGE, "teachers"): lambda: teachers(newest("teacher-networks")),
 }
 
 
