@@ -1,4 +1,4 @@
-"""The tables of README, docs/results.md (speed) and docs/corruptions.md, from the newest results.
+"""The tables of README, docs/results.md and docs/corruptions.md, from the newest results.
 
     python -m benchmarks.readme_tables     # a test fails where they differ from the files
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import corruption_study
 from benchmarks.results_table import PAGE, PAPER, STUDIES, summary_of
 from benchmarks.scorecard import report
+from benchmarks.teacher_networks import table as teachers
 from neurogaze_fast.ablation.tables import markdown_table
 
 ROOT = Path(__file__).parents[1]
@@ -222,6 +223,7 @@ BLOCKS = {
     (PAGE, "speed"): lambda: markdown_table(SPEED_HEAD, speed_rows()),
     (CORRUPTIONS, "corruptions"): lambda: markdown_table(*corruption_study.arm_table()),
     (CORRUPTIONS, "corruption kinds"): lambda: markdown_table(*corruption_study.kind_table()),
+    (PAGE, "teachers"): lambda: teachers(newest("teacher-networks")),
 }
 
 

@@ -58,6 +58,8 @@ PACKAGES = (
     Package("huggingface_hub", "huggingface_hub", _extra("hub"),
             "models by their name on the Hugging Face Hub"),
     Package("MNE", "mne", _extra("eeg"), "EEG montages and topomaps"),
+    Package("braindecode", "braindecode", _extra("braindecode"),
+            "published networks as EEG teachers"),
     Package("torchvision", "torchvision", "torchvision", "baselines of the benchmarks"),
 )  # fmt: skip
 

@@ -173,6 +173,21 @@ class MapSet:
         """Whether any of it was made without real EEG."""
         return bool(self.provenance.get("synthetic", False))
 
+    @property
+    def sfreq(self) -> float:
+        """Hz: of the signals, whose windows are as long as the set was prepared with.
+
+        Raises:
+            ArtifactError: there are no signals, or the set does not say how long a window is.
+        """
+        window = (self.provenance.get("options") or {}).get("window")
+        if self.signals is None or not isinstance(window, int | float):
+            raise ArtifactError(
+                "These maps do not hold the windows' signals and their length. Prepare them again "
+                "with --keep-signals."
+            )
+        return self.signals.shape[2] / float(window)
+
     def rows(self, index: np.ndarray | slice) -> MapSet:
         """The windows that `index` (numbers, bool [N] or slice) picks; `subjects` stays whole."""
         named = [name for name in (*ROWS, *OPTIONAL_ROWS) if getattr(self, name) is not None]

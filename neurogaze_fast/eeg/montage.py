@@ -60,6 +60,24 @@ def head_positions(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(every.values())), chosen
 
 
+def head_info(names: Sequence[str], sfreq: float) -> mne.Info:
+    """EEG channels as MNE describes them, each at its place on the template's head.
+
+    Without places where a name is not one of the template's.
+
+    Raises:
+        OperatorError: MNE is missing.
+    """
+    known = known_sites(names)
+    import mne
+
+    info = mne.create_info(list(names), sfreq, "eeg", verbose="error")
+    if None not in known:
+        for channel, place in zip(info["chs"], head_positions(names)[1], strict=True):
+            channel["loc"][:3] = place
+    return info
+
+
 def known_sites(names: Sequence[str]) -> list[str | None]:
     """The site each name stands for, spelt as MNE does; None where the montage has no such site.
 

@@ -26,8 +26,9 @@ _FIELDS = {
     "bands": int,
     "width": int,
     "synthetic": bool,
-    "network?": {"name": str, "channels": int, "samples": int, "sfreq": float},
-}
+    "network?": {"name": str, "channels": int, "samples": int, "sfreq": float,
+                 "names?": list},
+}  # fmt: skip
 
 
 class TeacherNet(nn.Module):
@@ -185,4 +186,7 @@ def _network_of(provenance: dict[str, Any], state: dict[str, Tensor]) -> Teacher
         found = state["features.0.weight"].shape[1], state["embedding.0.weight"].shape[0]
     if stated != found:
         raise ValueError(f"its manifest says bands and width {stated}, it has {found}")
-    return SignalNet(**network, width=stated[1]) if network else TeacherNet(*stated)
+    if not network:
+        return TeacherNet(*stated)
+    about = network["name"], network["channels"], network["samples"], network["sfreq"]
+    return SignalNet(*about, stated[1], network.get("names"))

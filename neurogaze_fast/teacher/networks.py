@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from neurogaze_fast.eeg.maps import MapSet
+from neurogaze_fast.eeg.montage import head_info
 from neurogaze_fast.errors import ConfigError, OperatorError
 from neurogaze_fast.teacher.inputs import TOPOMAP
 from neurogaze_fast.teacher.model import TeacherNet
@@ -20,8 +23,23 @@ class SignalNet(nn.Module):
     banks are made of it in the same way.
     """
 
-    def __init__(self, name: str, channels: int, samples: int, sfreq: float, width: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        samples: int,
+        sfreq: float,
+        width: int,
+        names: Sequence[str] | None = None,
+    ) -> None:
         """`name` as braindecode.models spells it, such as EEGNet.
+
+        Args:
+            name: of the network.
+            channels: how many; samples: of a window; sfreq: Hz.
+            width: of the embedding.
+            names: the sites, for networks that ask where they are (DGCNN, EEGSym, ...). None: such
+                networks cannot be made.
 
         Raises:
             ConfigError: braindecode is missing, has no such network, or refuses this input.
@@ -29,15 +47,18 @@ class SignalNet(nn.Module):
         super().__init__()
         self.name, self.bands, self.width = name, channels, width
         self.samples, self.sfreq = samples, sfreq
-        self.body = _body(name, channels, samples, sfreq, width)
+        self.names = None if names is None else list(names)
+        self.body = _body(name, channels, samples, sfreq, width, self.names)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 2)
+        self._try_out()
 
     @property
     def description(self) -> dict[str, Any]:
         """What is needed to make it again."""
         return {
             "name": self.name, "channels": self.bands, "samples": self.samples, "sfreq": self.sfreq,
+            "names": self.names,
         }  # fmt: skip
 
     def forward(self, signals: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,6 +81,18 @@ class SignalNet(nn.Module):
         embedding = self.norm(found)
         return embedding, self.head(embedding).tanh()
 
+    def _try_out(self) -> None:
+        """Some networks are made for any window, and refuse it when they see it."""
+        self.eval()
+        try:
+            with torch.no_grad():  # and no inference_mode: some keep a tensor for later
+                self(torch.zeros(2, self.bands, 1, self.samples))
+        except OperatorError as cause:  # another shape of answer
+            raise ConfigError(f"{cause} Use another --model.") from cause
+        except Exception as cause:
+            raise _refusal(self.name, self.bands, self.samples, self.sfreq, cause) from cause
+        self.train()
+
 
 TeacherModel = TeacherNet | SignalNet
 
@@ -70,31 +103,53 @@ def make_network(name: str, maps: MapSet, width: int) -> TeacherModel:
         return TeacherNet(len(maps.bands), width)
     assert maps.signals is not None  # InputMaker has refused maps without
     channels, samples = maps.signals.shape[1:]
-    seconds = float(maps.provenance["options"]["window"])
-    return SignalNet(name, channels, samples, samples / seconds, width)
+    return SignalNet(name, channels, samples, maps.sfreq, width, maps.names)
 
 
-def _body(name: str, channels: int, samples: int, sfreq: float, width: int) -> nn.Module:
+def network_versions(model: TeacherModel) -> dict[str, str]:
+    """What a network came with, for a run's environment; empty for our own."""
+    if isinstance(model, TeacherNet):
+        return {}
+    import braindecode
+
+    return {"braindecode": braindecode.__version__}
+
+
+def _body(
+    name: str,
+    channels: int,
+    samples: int,
+    sfreq: float,
+    width: int,
+    names: Sequence[str] | None,
+) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from braindecode import models
     except ImportError as cause:
         raise ConfigError(
-            f"--model {name} needs braindecode, and it cannot be loaded ({cause}). Run: pip "
+            f"The network {name} needs braindecode, and it cannot be loaded ({cause}). Run: pip "
             "install 'neurogaze_fast[braindecode]'; --model topomap needs nothing."
         ) from cause
     kind = getattr(models, name, None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        known = sorted(n for n in dir(models) if isinstance(getattr(models, n), type))
+        found = ((n, getattr(models, n)) for n in dir(models))
+        known = [n for n, k in found if isinstance(k, type) and issubclass(k, nn.Module)]
         raise ConfigError(f"braindecode has no model {name!r}. It has {', '.join(known)}.")
+    places = {} if names is None else {"chs_info": head_info(names, sfreq)["chs"]}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return kind(n_chans=channels, n_outputs=width, n_times=samples, sfreq=sfreq)
+            return kind(n_chans=channels, n_outputs=width, n_times=samples, sfreq=sfreq, **places)
     except Exception as cause:  # each network has its own least size
-        raise ConfigError(
-            f"braindecode's {name} cannot be made for {channels} channels of {samples} samples at "
-            f"{sfreq:g} Hz: {type(cause).__name__}: {str(cause)[:200]}. Use longer windows "
-            "(prepare --window), or another --model."
-        ) from cause
+        raise _refusal(name, channels, samples, sfreq, cause) from cause
+
+
+def _refusal(name: str, channels: int, samples: int, sfreq: float, cause: Exception) -> ConfigError:
+    said = " ".join(str(cause).split())[:200].rstrip(".")
+    return ConfigError(
+        f"braindecode's {name} cannot be used for {channels} channels of {samples} samples at "
+        f"{sfreq:g} Hz: {type(cause).__name__}: {said}. Use another --model, or windows of "
+        "another length (prepare eeg --window)."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from neurogaze_fast.teacher.inputs import SIGNAL_UNIT, TOPOMAP
 from neurogaze_fast.teacher.plots import MODEL_STYLE, split_scores
 from neurogaze_fast.teacher.scores import TARGETS
 
@@ -68,6 +69,8 @@ def remarks(result: dict[str, Any], maps: MapSet) -> list[str]:
                 lines.append(f"[yellow]{text}{', '.join(ahead)} (CCC).[/]")
     if splits:
         lines.append(f"Scale: {_NORMALISE[result['normalise']]}.")
+        if result.get("model", TOPOMAP) != TOPOMAP:
+            lines.append(_of_signals(result))
     trials = len({*zip(maps.subject.tolist(), maps.film.tolist(), strict=True)})
     if maps.knows_clips and len(maps.clips) >= trials > len(maps.subjects):
         lines.append(
@@ -76,6 +79,16 @@ def remarks(result: dict[str, Any], maps: MapSet) -> list[str]:
             "`film` of the csv, and prepare again.[/]"
         )
     return lines
+
+
+def _of_signals(result: dict[str, Any]) -> str:
+    size = (
+        "divided by each person's own root mean square"
+        if result["normalise"] == "subject"
+        else f"in units of {SIGNAL_UNIT:g} microvolts"
+    )
+    name = result["model"]
+    return f"Teacher: braindecode's {name} over signals, {size}; the ridge sees band power."
 
 
 def _no_films_out(maps: MapSet) -> str:

@@ -24,7 +24,7 @@ from neurogaze_fast.teacher.config import TrainTeacherConfig, maps_folder
 from neurogaze_fast.teacher.folds import baselines, score_split, targets
 from neurogaze_fast.teacher.inputs import InputMaker, Inputs
 from neurogaze_fast.teacher.model import FILMS_OUT_FILE, TEACHER_FILE, embed, save_teacher
-from neurogaze_fast.teacher.networks import TeacherModel, make_network
+from neurogaze_fast.teacher.networks import TeacherModel, make_network, network_versions
 from neurogaze_fast.teacher.plots import plot_scores, plot_teacher_curves
 from neurogaze_fast.teacher.scores import TARGETS, scores
 from neurogaze_fast.teacher.splits import (
@@ -76,6 +76,8 @@ class TeacherRun:
         self.folds = _folds(config, maps, names)
         self.films_out = _films_out(config, maps, self.valid_names)
         self.inputs = InputMaker(maps, config.normalise, config.model, self.device)
+        # Made once before there is a folder: what cannot be made leaves none.
+        versions = network_versions(make_network(config.model, maps, config.width))
         support = sorted(set(maps.subjects) - set(names))
         self.metadata: dict[str, Any] = {
             "maps": {
@@ -99,7 +101,7 @@ class TeacherRun:
                 },
             },
             "synthetic": maps.synthetic,
-            "environment": environment(),
+            "environment": environment() | versions,
         }
         if config.resume is not None:
             self.seal = self._check_resumed()
@@ -118,6 +120,7 @@ class TeacherRun:
         result: dict[str, Any] = {
             "synthetic": self.maps.synthetic,
             "normalise": self.config.normalise,
+            "model": self.config.model,
             "fixed_split": self._fixed_split(main.model, inputs),
         }
         lines = {}

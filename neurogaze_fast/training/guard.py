@@ -30,7 +30,8 @@ class NonFiniteGuard:
 
     def before_forward(self) -> None:
         """Remember the buffers."""
-        torch._foreach_copy_(self._copies, self._buffers)
+        if self._buffers:  # a network without BatchNorm has none
+            torch._foreach_copy_(self._copies, self._buffers)
 
     def after_backward(self, loss: Tensor, gradient_norm: Tensor, step: int | Tensor) -> Tensor:
         """Restore the buffers if the batch was bad; return ``found_inf`` (float32, 0 or 1)."""

@@ -37,6 +37,17 @@ def step(model, optimizer, guard, number, poison=None):
     optimizer.step()
 
 
+def test_a_network_without_buffers_is_guarded_too():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), nn.Identity(), nn.Linear(3, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+    guard = NonFiniteGuard(model, CPU)
+    step(model, optimizer, guard, 0)
+    before = snapshot(model, optimizer)
+    step(model, optimizer, guard, 1, "gradient")
+    assert equal(before, snapshot(model, optimizer))
+    assert guard.read() == ([1], False)
+
+
 def snapshot(model, optimizer):
     return copy.deepcopy([model.state_dict(), optimizer.state_dict()["state"]])
 
