@@ -1,6 +1,6 @@
-"""Any recording MNE reads (.bdf, .edf, .set, .fif, .vhdr, ...), its clips named by a csv.
+"""Any recording: .bdf, .edf, tables, and what MNE reads (.set, .fif, .vhdr, ...).
 
-The csv's columns are in :mod:`~neurogaze_fast.eeg.clip_csv`.
+Its clips are named by a csv. The csv's columns are in :mod:`~neurogaze_fast.eeg.clip_csv`.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ class Sources:
 
 def open_sources(config: PrepareEegConfig) -> Sources:
     """The readers of what the options name; nothing is read yet, so errors come with the trials."""
+    from neurogaze_fast.eeg.bids_sidecar import sidecars
     from neurogaze_fast.eeg.dreamer import read_dreamer
     from neurogaze_fast.eeg.files import read_recording
     from neurogaze_fast.eeg.mahnob import read_mahnob
@@ -50,7 +51,7 @@ def open_sources(config: PrepareEegConfig) -> Sources:
                 montage=config.montage, sites=sites,
             )
         )  # fmt: skip
-        beside.append(config.ratings)
+        beside += [config.ratings, *sidecars(config.recording)]
     if config.bids is not None:
         from neurogaze_fast.eeg.bids import read_bids
 
