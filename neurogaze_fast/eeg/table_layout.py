@@ -64,8 +64,8 @@ class TableLayout:
     """Whether these name no site."""
     counted: bool
     """Whether the file says how many channels there are; else the first of `channels` are."""
-    time: tuple[int, ...]
-    """The column of time stamps; two where seconds and milliseconds have one each."""
+    time: int | None
+    """The column of time stamps."""
     counter: int | None
     invented: int | None
     """The column that is above 0 where the program made a sample up for one that was lost."""
@@ -205,13 +205,9 @@ def _channels(header: Sequence[str]) -> tuple[tuple[int, ...], bool]:
     )
 
 
-def _time(folded: list[str]) -> tuple[int, ...]:
-    if "time_stamp_s" in folded and "time_stamp_ms" in folded:
-        return folded.index("time_stamp_s"), folded.index("time_stamp_ms")
+def _time(folded: list[str]) -> int | None:
     found = _first(folded, _TIMES)
-    if found is None and _RATE_OF_TIME.match(folded[0]):
-        found = 0
-    return () if found is None else (found,)
+    return 0 if found is None and _RATE_OF_TIME.match(folded[0]) else found
 
 
 def _first(folded: list[str], names: Sequence[str]) -> int | None:

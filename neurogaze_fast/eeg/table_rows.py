@@ -21,6 +21,8 @@ PART = 1 << 20
 _NOTHING = ("", "nan", "n/a", "na", "null", "none", "-", "inf", "-inf", "infinity")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:[.,]\d+)?)")
 _DAY = 86400.0
+LATEST = 1e19
+"""No time stamp is larger, in nanoseconds either."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,10 @@ def _read(path: Path, layout: TableLayout) -> TableRows:
     reader = _Reader(layout)
     with tempfile.TemporaryFile(prefix="neurogaze-table-") as spill:
         for values, times, counter in reader.parts(path):
-            values.astype(np.float32).tofile(spill)
+            with np.errstate(over="ignore"):
+                single = values.astype(np.float32)
+            single[~np.isfinite(single)] = np.nan
+            single.tofile(spill)
             count += len(values)
             stamps.append(times)
             counters.append(counter)
@@ -72,7 +77,7 @@ def _read(path: Path, layout: TableLayout) -> TableRows:
         kept = np.memmap(spill, np.float32, "r", shape=(count, width))
     return TableRows(
         kept,
-        _unwrapped(np.concatenate(stamps), reader.clock) if layout.time else None,
+        _unwrapped(np.concatenate(stamps), reader.clock) if layout.time is not None else None,
         reader.dated,
         np.concatenate(counters) if layout.counter is not None else None,
         reader.cut_short,
@@ -83,7 +88,7 @@ class _Reader:
     def __init__(self, layout: TableLayout) -> None:
         self._layout = layout
         self._widths: set[int] = set()
-        self._last = max((*layout.channels, *layout.time, layout.counter or 0))
+        self._last = max(*layout.channels, layout.time or 0, layout.counter or 0)
         # Columns behind these are counted, and not split: there may be a hundred.
         self._wanted = 1 + max(self._last, *layout.events, layout.invented or 0)
         self.dated = self.clock = self.cut_short = False
@@ -101,6 +106,8 @@ class _Reader:
                     if found := self._part(lines, line + 1):
                         yield found
                     line += len(lines)
+        except csv.Error as cause:
+            raise UnreadableError("a table whose quotation marks do not fit", str(cause)) from cause
         except UnicodeDecodeError as cause:
             where = f"after line {line}"
             raise UnreadableError("a table that is not text throughout", where) from cause
@@ -141,7 +148,7 @@ class _Reader:
             values[self._numbers(rows, (layout.invented,))[:, 0] > 0] = np.nan
         empty = np.zeros(len(rows))
         counter = empty if layout.counter is None else self._numbers(rows, (layout.counter,))[:, 0]
-        return values, self._stamps(rows) if layout.time else empty, counter
+        return values, self._stamps(rows), counter
 
     def _quickly(self, lines: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """The same of lines that are numbers throughout, by numpy's own parser; None: they are not.
@@ -149,12 +156,12 @@ class _Reader:
         What is odd in any way is looked at again, field by field.
         """
         layout = self._layout
-        if layout.events or self.dated or len(layout.time) > 1:
+        if layout.events or self.dated:
             return None
         widths = {line.count(layout.delimiter) + 1 for line in lines}
         if not widths <= (self._widths or {len(layout.header)}):
             return None
-        others = [at for at in (*layout.time, layout.counter, layout.invented) if at is not None]
+        others = [at for at in (layout.time, layout.counter, layout.invented) if at is not None]
         columns = [*layout.channels, *others]
         try:
             table = np.loadtxt(
@@ -164,11 +171,10 @@ class _Reader:
             return None
         count = len(layout.channels)
         values, rest = table[:, :count], dict(zip(others, table[:, count:].T, strict=True))
-        values[~np.isfinite(values)] = np.nan
         if layout.invented is not None:
             values[rest[layout.invented] > 0] = np.nan
         empty = np.zeros(len(table))
-        stamps = rest[layout.time[0]] if layout.time else empty
+        stamps = empty if layout.time is None else rest[layout.time]
         return values, stamps, empty if layout.counter is None else rest[layout.counter]
 
     def _split(self, lines: list[str], first: int) -> Iterator[tuple[int, int, list[str]]]:
@@ -209,7 +215,6 @@ class _Reader:
             values = np.array(
                 [[self._number(fields[at], at, line) for at in columns] for line, fields in rows]
             )
-        values[~np.isfinite(values)] = np.nan
         return values
 
     def _number(self, text: str, column: int, line: int) -> float:
@@ -224,16 +229,15 @@ class _Reader:
             ) from None
 
     def _stamps(self, rows: list[tuple[int, list[str]]]) -> np.ndarray:
-        columns = self._layout.time
-        if len(columns) == 2:  # seconds, and milliseconds of the second
-            both = self._numbers(rows, columns)
-            return both[:, 0] + both[:, 1] / 1000
+        column = self._layout.time
+        if column is None:
+            return np.zeros(len(rows))
         if not self.dated:
             try:
-                return self._numbers(rows, columns)[:, 0]
+                return self._numbers(rows, (column,))[:, 0]
             except UnreadableError:
                 self.dated = True
-        return np.array([self._date(fields[columns[0]], line) for line, fields in rows])
+        return np.array([self._date(fields[column], line) for line, fields in rows])
 
     def _date(self, text: str, line: int) -> float:
         text = text.strip().strip('"')
@@ -255,7 +259,7 @@ class _Reader:
 
 def _unwrapped(stamps: np.ndarray, clock: bool) -> np.ndarray | None:
     """Stamps for every row, and clock times across midnight; None: too few rows have one."""
-    known = np.isfinite(stamps)
+    known = np.abs(stamps) < LATEST
     if known.mean() < 0.5:
         return None
     if not known.all():

@@ -18,6 +18,8 @@ USUAL = (100, 125, 128, 200, 220, 250, 256, 300, 500, 512, 600, 1000, 1024, 2000
 BACKWARDS = 0.5
 """Seconds: stamps that go back by more are of another recording, or of a clock that was set."""
 
+FAR = 86400.0
+"""Seconds: what leaps by more did not go on recording."""
 NEAR = 2.0
 """Seconds before and after a row whose stamps are compared."""
 
@@ -41,10 +43,12 @@ def measured_rate(stamps: np.ndarray, seconds: float = 10.0, share: float = 0.5)
         share: of the spans that are to be slower. Lost rows make a span slower.
     """
     count = len(stamps)
-    forward = np.clip(np.diff(stamps), 0, None).sum() if count > 1 else 0.0
-    if not forward > 0:
+    few = min(100, count // 2)
+    several = stamps[few:] - stamps[:-few] if few else stamps[:0]
+    several = several[several > 0]
+    if not len(several):
         return None
-    lag = int(np.clip(round(seconds * (count - 1) / forward), 1, max(1, count // 2)))
+    lag = int(np.clip(round(seconds * few / float(np.median(several))), 1, count // 2))
     spans = stamps[lag:] - stamps[:-lag]
     spans = spans[spans > 0]
     return lag / float(np.quantile(spans, 1 - share)) if len(spans) else None
@@ -98,7 +102,7 @@ def find_losses(
         if counted is not None:
             found, cycle = counted
     if stamps is None or count < 2:
-        return found
+        return _not_far(found, rate)
     lost, breaks = found.lost.copy(), found.breaks.copy()
     breaks[1:] |= np.diff(stamps) < -BACKWARDS
     edges = [0, *np.flatnonzero(breaks).tolist(), count]
@@ -109,7 +113,13 @@ def find_losses(
             continue
         for row, late in _late(stamps[first:last], index, rate, 0.6 if whole == 1 else whole / 2):
             lost[first + row] += whole * max(1, round(late * rate / whole))
-    return Losses(lost, breaks)
+    return _not_far(Losses(lost, breaks), rate)
+
+
+def _not_far(found: Losses, rate: float) -> Losses:
+    """Losses of more than FAR as breaks: a clock was set, or a counter is damaged."""
+    far = found.lost > FAR * rate
+    return Losses(np.where(far, 0, found.lost), found.breaks | far)
 
 
 def _late(
@@ -148,7 +158,7 @@ def _by_counter(counter: np.ndarray) -> tuple[Losses, int | None] | None:
 
     None: the column does not count.
     """
-    if not np.isfinite(counter).all():
+    if not (np.abs(counter) < 2.0**53).all():
         return None
     step = np.diff(counter.astype(np.int64))
     turns = np.flatnonzero(step)

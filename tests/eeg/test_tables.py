@@ -7,16 +7,24 @@ pytest.importorskip("mne")
 
 from neurogaze_fast.eeg.build import build_maps
 from neurogaze_fast.eeg.config import PrepareEegConfig
-from neurogaze_fast.eeg.edf import UnreadableError
-from neurogaze_fast.eeg.files import read_recording
-from neurogaze_fast.eeg.gaps import BREAK, NOT_RECORDED, Gap
+from neurogaze_fast.eeg.gaps import NOT_RECORDED
 from neurogaze_fast.eeg.open_recording import open_recording
-from neurogaze_fast.eeg.recording import LeftOut, Trial
+from neurogaze_fast.eeg.recording import LeftOut
 from neurogaze_fast.eeg.sources import open_sources
 from tests.eeg.edf_files import SITES, write_edf
+from tests.eeg.table_checks import (
+    HEADER,
+    MUSE_SIGNAL,
+    SIGNAL,
+    TWO,
+    clips,
+    everything,
+    labels,
+    missing,
+    reason,
+)
 from tests.eeg.tables import (
     EMOTIV_OFFSET,
-    GAMEEMO,
     MUSE,
     write_channels,
     write_emotivpro,
@@ -32,43 +40,12 @@ from tests.eeg.tables import (
 )
 from tests.eeg.trials import CONFIG, noise
 
-HEADER = "file,subject,clip,start_s,end_s,valence,arousal\n"
-TWO = (",1,a,0,30,0.5,0", ",1,b,30,60,0,0.5")
-STEPS = np.rint(noise(0, seconds=60) * 10)
-SIGNAL = STEPS / 10  # what both a table and an EDF of 0.1 uV hold exactly
 EIGHT = "Fp1 Fp2 C3 C4 P7 P8 O1 O2".split()
 LOST = ((1280, 1344),)  # 10.0 to 10.5 s of 128 Hz
 
 
-def clips(path, *rows):
-    table = path.parent / "clips.txt"
-    table.write_text(HEADER + "\n".join(rows or TWO))
-    return list(read_recording(path, table))
-
-
-def missing(recording):
-    """(first, last) of the samples in each gap of all channels."""
-    rate = recording.channels[0].sfreq
-    assert all(gap.ch_names is None for gap in recording.gaps)
-    return [(round(gap.start * rate), round(gap.end * rate)) for gap in recording.gaps]
-
-
-def everything(recording):
-    return recording.microvolts(list(range(len(recording.channels))), 0, recording.seconds)
-
-
-def labels(recording):
-    return [channel.label for channel in recording.channels]
-
-
 def starts(made, clip):
     return made.start[made.trial == clip].tolist()
-
-
-def reason(path):
-    with pytest.raises(UnreadableError) as found:
-        open_recording(path)
-    return f"{found.value.reason}: {found.value.detail}"
 
 
 # The same signal in a table and in an EDF
@@ -244,9 +221,6 @@ def test_openbcis_files_without_a_header(tmp_path, comma):
 # Muse
 
 
-MUSE_SIGNAL = noise(2, channels=4, seconds=60, sfreq=256)
-
-
 def test_mind_monitors_bursts_are_no_gaps(tmp_path):
     recording = open_recording(write_mind_monitor(tmp_path / "a.csv", MUSE_SIGNAL))
     assert labels(recording) == [f"RAW_{site}" for site in MUSE]
@@ -300,119 +274,3 @@ def test_band_powers_are_no_eeg(tmp_path):
 def test_averages_are_no_eeg(tmp_path):
     path = write_mind_monitor(tmp_path / "a.csv", MUSE_SIGNAL[:, :100], rate=1)
     assert reason(path).startswith("a table whose rows come too slowly for EEG")
-
-
-# Any table
-
-
-def test_gameemo_needs_a_rate_from_beside_it(tmp_path):
-    path = write_gameemo(tmp_path / "S01G1AllChannels.csv", SIGNAL)
-    assert 'write eeg.json beside it, with {"SamplingFrequency": 128}' in reason(path)
-    write_rate(tmp_path / "S01G2AllChannels_eeg.json", 128)  # of another one
-    assert "sampling rate" in reason(path)
-    write_rate(tmp_path / "eeg.json", 128)
-    recording = open_recording(path)
-    assert labels(recording) == GAMEEMO
-    assert recording.channels[0].sfreq == 128
-    write_rate(tmp_path / "eeg.json", -1)
-    assert reason(path).endswith("eeg.json: SamplingFrequency is -1.0")
-
-
-def test_an_empty_cell_of_one_channel_concerns_that_channel(tmp_path):
-    path = write_plain(tmp_path / "a.csv", SIGNAL)
-    lines = path.read_text().split("\n")
-    for row in range(1281, 1409):  # 10 to 11 s of F7
-        cells = lines[row].split(",")
-        cells[2] = "NaN" if row % 2 else ""
-        lines[row] = ",".join(cells)
-    path.write_text("\n".join(lines))
-    recording = open_recording(path)
-    assert recording.gaps == (Gap(10.0, 11.0, NOT_RECORDED, ("F7",)),)
-    (trial, _) = clips(path)
-    assert isinstance(trial, Trial)
-    assert np.isfinite(trial.signal).all()
-
-
-def test_stamps_that_go_back_are_another_recording(tmp_path):
-    path = write_plain(tmp_path / "a.csv", SIGNAL[:, :2560])
-    rows = path.read_text().splitlines()
-    write_lines(path, [*rows, *rows[1:]])
-    recording = open_recording(path)
-    assert recording.seconds == 40
-    assert recording.gaps == (Gap(20.0, 20.0, BREAK),)
-
-
-def test_units_in_the_header(tmp_path):
-    names = [f"{site} (mV)" for site in SITES]
-    recording = open_recording(write_plain(tmp_path / "a.csv", SIGNAL / 1000, names=names))
-    np.testing.assert_allclose(everything(recording), SIGNAL, atol=0.06)
-    names[3] = "FC5 (MV)"
-    recording = open_recording(write_plain(tmp_path / "a.csv", SIGNAL, names=names))
-    assert "'MV'" in recording.channels[3].problem
-
-
-def test_openvibes_rate_in_the_header(tmp_path):
-    path = write_plain(tmp_path / "a.csv", SIGNAL, 512, time="Time:512Hz")
-    assert open_recording(path).channels[0].sfreq == 512
-
-
-def test_a_header_and_stamps_that_contradict_each_other(tmp_path):
-    path = write_plain(tmp_path / "a.csv", SIGNAL, 256, time="Time:512Hz")
-    assert reason(path).endswith("512 Hz, 256 rows a second")
-    write_rate(tmp_path / "eeg.json", 256)
-    assert open_recording(path).channels[0].sfreq == 256
-
-
-def test_a_file_cut_in_its_last_line(tmp_path):
-    path = write_plain(tmp_path / "a.csv", SIGNAL)
-    text = path.read_text()
-    path.write_text(text[: text.rindex(",", 0, -40)])
-    recording = open_recording(path)
-    assert recording.cut_short
-    assert recording.seconds == 60 - 1 / 128
-
-
-def test_encodings_and_quotation_marks(tmp_path):
-    path = write_plain(tmp_path / "a.csv", SIGNAL)
-    plain = everything(open_recording(path))
-    text = path.read_text()
-    path.write_bytes(text.replace("\n", "\r\n").encode("utf-16"))
-    assert (everything(open_recording(path)) == plain).all()
-    quoted = "\n".join('"' + line.replace(",", '","') + '"' for line in text.splitlines())
-    path.write_bytes(("\ufeffsep=,\n" + quoted).encode())
-    assert (everything(open_recording(path)) == plain).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda rows: [*rows[:700], rows[700] + ",7", *rows[701:]], "line 701: 16, expected 15"),
-        (
-            lambda rows: [*rows[:700], rows[700].rpartition(",")[0], *rows[701:]],
-            "line 701: 14, expected 15",
-        ),
-        (
-            lambda rows: [*rows[:700], rows[700].replace(",", ",x", 1), *rows[701:]],
-            "line 701, column AF3: 'x",
-        ),
-        (lambda rows: rows[1:], "a table without a header"),
-        (lambda rows: rows[:1], "a table without rows"),
-        (lambda rows: ["time (s),valence,arousal", "0,1,2", "1,2,3"], "a table without EEG"),
-    ],
-)
-def test_what_is_wrong_with_a_table_is_said(tmp_path, change, expected):
-    path = write_plain(tmp_path / "a.csv", SIGNAL)
-    write_lines(path, change(path.read_text().splitlines()))
-    assert expected in reason(path)
-    out = clips(path)
-    assert all(isinstance(part, LeftOut) for part in out)
-    assert len(out) == 2
-
-
-def test_damaged_text_is_said(tmp_path):
-    path = write_plain(tmp_path / "a.csv", SIGNAL)
-    data = path.read_bytes()
-    path.write_bytes(data[:200_000] + b"\xff\xfe" + data[200_000:])
-    assert reason(path).startswith("a table that is not text throughout")
-    path.write_bytes(b"\xff" + data)
-    assert reason(path).startswith("a table that cannot be read")
