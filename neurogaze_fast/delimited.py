@@ -139,6 +139,30 @@ def read_header(path: Path, known: Collection[str] = ()) -> DelimitedTable:
     return DelimitedTable(path, delimiter, tuple(header), ())
 
 
+def read_head(path: Path) -> tuple[str, str]:
+    """(the first 64 KB as text, the name of the encoding to open the file with).
+
+    Raises:
+        DelimitedTextError: the file cannot be read, or is not text.
+    """
+    path = Path(path)
+    data = _read(path, _HEADER_BYTES)
+    return _decode(data, path, whole=False), _encoding(data)[1]
+
+
+def delimiter_of(line: str, known: Collection[str] = ()) -> str:
+    """The delimiter by which a header holds most of the `known` names, or else most fields."""
+
+    def score(delimiter: str) -> tuple[int, int]:
+        try:
+            fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+        except (csv.Error, StopIteration):
+            return 0, 0
+        return sum(strip(field).casefold() in known for field in fields), len(fields)
+
+    return max(DELIMITERS, key=score)
+
+
 def strip(text: str) -> str:
     """`text` without white space and invisible marks (such as a byte order mark) at its ends."""
     return _AROUND.sub("", text)
@@ -154,9 +178,7 @@ def _read(path: Path, count: int = -1) -> bytes:
 
 def _decode(data: bytes, path: Path, *, whole: bool = True) -> str:
     """The text; with `whole` False a character cut off at the end is left away."""
-    mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
-    if not mark and data[:2].count(0) == 1:  # the header's first letter, two bytes wide
-        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
+    mark, encoding = _encoding(data)
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(data[len(mark) :], whole)
     except UnicodeDecodeError as cause:
@@ -171,6 +193,14 @@ def _decode(data: bytes, path: Path, *, whole: bool = True) -> str:
     return text
 
 
+def _encoding(data: bytes) -> tuple[bytes, str]:
+    """(the byte order mark, the encoding)."""
+    mark, encoding = next(((m, e) for m, e in _MARKS if data.startswith(m)), (b"", "utf-8"))
+    if not mark and data[:2].count(0) == 1:  # the header's first letter, two bytes wide
+        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return mark, encoding
+
+
 def _split(text: str, known: Collection[str]) -> tuple[str, list[str]]:
     """(the delimiter, the lines); the line that names the delimiter is left empty."""
     lines = re.split(r"\r\n|\n|\r", text)
@@ -183,15 +213,7 @@ def _split(text: str, known: Collection[str]) -> tuple[str, list[str]]:
     if named:
         lines[first] = ""
         return named["mark"].replace("\\t", "\t"), lines
-
-    def score(delimiter: str) -> tuple[int, int]:
-        try:
-            fields = next(csv.reader([lines[first]], delimiter=delimiter, skipinitialspace=True))
-        except (csv.Error, StopIteration):
-            return 0, 0
-        return sum(strip(field).casefold() in known for field in fields), len(fields)
-
-    return max(DELIMITERS, key=score), lines
+    return delimiter_of(lines[first], known), lines
 
 
 def _records(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:

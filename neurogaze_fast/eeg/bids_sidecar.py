@@ -1,9 +1,12 @@
-"""The tables beside a BIDS recording: which channels are bad, of what type, and where they lie."""
+"""The tables beside a recording, as in BIDS: which channels are bad, of what type, and where."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 NOTHING = ("", "n/a", "nan")
 """How tables write that there is no value."""
+SUFFIXES = ("channels.tsv", "electrodes.tsv", "coordsystem.json", "eeg.json")
+"""Files beside a recording."""
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 _FORWARD_X = ("eeglab", "eeglab-hj", "ctf", "4dbti")
 """Systems whose x points to the nose; the head frame's points to the right ear."""
@@ -65,8 +70,68 @@ def cell(table: DelimitedTable, fields: tuple[str, ...], *names: str) -> str:
     return "" if text.casefold() in NOTHING else text
 
 
+def table_of(file: Path, suffix: str) -> Path | None:
+    """The file beside a recording that ends in `suffix`; None: there is none.
+
+    A BIDS recording's by its rules; another's is called after it ("rec1_channels.tsv" for
+    "rec1.csv"), or just "channels.tsv" where it is of all recordings in the folder.
+    """
+    if is_bids(file):
+        return beside(file, suffix)
+    named = (file.with_name(f"{file.stem}_{suffix}"), file.with_name(suffix))
+    return next((path for path in named if path.is_file()), None)
+
+
+def sidecars(path: Path) -> list[Path]:
+    """What lies beside a recording, or beside those of a folder, and says something of them."""
+    if path.is_dir():
+        return sorted(one for name in SUFFIXES for one in path.rglob(f"*{name}"))
+    found = (table_of(path, name) for name in SUFFIXES)
+    return [one for one in found if one is not None]
+
+
+def told_names(file: Path) -> list[str]:
+    """The names in channels.tsv, in its order.
+
+    Raises:
+        UnreadableError: the table cannot be read.
+    """
+    path = table_of(file, "channels.tsv")
+    if path is None:
+        return []
+    with _said():
+        table = read_delimited(path, ("name", "type", "units", "status"))
+        return [cell(table, row.fields, "name") or "n/a" for row in table.rows]
+
+
+def told_rate(file: Path) -> float | None:
+    """SamplingFrequency in eeg.json, Hz; None: it is not said.
+
+    Raises:
+        UnreadableError: the file cannot be read, or holds no such number.
+    """
+    path = table_of(file, "eeg.json")
+    if path is None:
+        return None
+    with _said():
+        told = json.loads(path.read_text("utf-8-sig"))
+        rate = float(told["SamplingFrequency"]) if "SamplingFrequency" in told else None
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"{path.name}: SamplingFrequency is {rate}")
+        return rate
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """What is wrong with a table beside a recording as what is wrong with the recording."""
+    try:
+        yield
+    except (DelimitedTextError, OSError, ValueError, TypeError) as cause:
+        raise UnreadableError("a table beside the recording cannot be read", str(cause)) from cause
+
+
 def with_sidecars(recording: Recording, file: Path) -> Recording:
-    """The recording with what channels.tsv and electrodes.tsv say, where it is a BIDS one.
+    """The recording with what channels.tsv and electrodes.tsv beside it say.
 
     Status bad makes a channel bad; a type other than EEG keeps it out; units count where the file
     itself names none. Positions are taken where the file has none and their system is one whose
@@ -75,14 +140,10 @@ def with_sidecars(recording: Recording, file: Path) -> Recording:
     Raises:
         UnreadableError: a table is there and cannot be read.
     """
-    if not is_bids(file):
-        return recording
-    try:
-        _channels(recording, beside(file, "channels.tsv"))
-        if not recording.points and (electrodes := beside(file, "electrodes.tsv")):
+    with _said():
+        _channels(recording, table_of(file, "channels.tsv"))
+        if not recording.points and (electrodes := table_of(file, "electrodes.tsv")):
             recording.points, recording.sphere = _points(electrodes, file)
-    except (DelimitedTextError, OSError, ValueError) as cause:
-        raise UnreadableError("a table beside the recording cannot be read", str(cause)) from cause
     return recording
 
 
@@ -102,14 +163,18 @@ def _channels(recording: Recording, path: Path | None) -> None:
             channel = replace(channel, bad=True)
         if kind and kind.casefold() != "eeg":
             channel = replace(channel, problem=f"a channel of type {kind} in channels.tsv")
-        elif channel.problem == unknown_unit("") and microvolts_per(unit):
-            channel = replace(channel, problem=None, unit=unit)
+        elif unit and not channel.has_unit:
+            channel = replace(channel, unit=unit)
+            if microvolts_per(unit) is None:
+                channel = replace(channel, problem=channel.problem or unknown_unit(unit))
+            elif channel.problem == unknown_unit(""):
+                channel = replace(channel, problem=None)
         recording.channels[number] = channel
 
 
 def _points(path: Path, file: Path) -> tuple[dict[str, np.ndarray], Sphere]:
     """Label -> metres in the head frame, and the sphere of these places."""
-    described = beside(file, "coordsystem.json")
+    described = table_of(file, "coordsystem.json")
     system = json.loads(described.read_text("utf-8")) if described else {}
     name = str(system.get("EEGCoordinateSystem", "")).casefold()
     scale = _METRES.get(str(system.get("EEGCoordinateUnits", "")))

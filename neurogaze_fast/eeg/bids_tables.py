@@ -18,7 +18,12 @@ def bids_tables(root: Path, ratings: str) -> list[Path]:
 
     Derivatives and source data are other versions of it, and are not read.
     """
-    patterns = ("**/*.tsv", "**/*_coordsystem.json", ratings.replace("{subject}", "sub-*"))
+    patterns = (
+        "**/*.tsv",
+        "**/*_coordsystem.json",
+        "**/*_eeg.json",
+        ratings.replace("{subject}", "sub-*"),
+    )
     found = {path for pattern in patterns if pattern for path in root.glob(pattern)}
     unread = {"derivatives", "sourcedata", "code"}
     return sorted(

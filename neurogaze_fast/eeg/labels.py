@@ -34,7 +34,7 @@ _REFERENCE = re.compile(
 _PAIR = re.compile(r"(?P<site>\S+?)\s*[-:/._\s]\s*(?P<reference>[A-Z]+\d*z?)$", re.IGNORECASE)
 # Not potentials of the scalp, whatever site the label names beside it.
 _NEVER = re.compile(
-    r"^\W*(?:E[CKMO]G|CQ|EQ|POW|IMP|RESP|GSR|ACC|GYRO|MOT|MKR)"
+    r"^\W*(?:E[CKMO]G|CQ|EQ|HSI|POW|IMP|RESP|GSR|ACC|GYRO|MOT|MKR)"
     r"|theta|alpha|beta|gamma|delta|power|quality|impedance",
     re.IGNORECASE,
 )

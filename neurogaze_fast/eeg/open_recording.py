@@ -1,4 +1,4 @@
-"""One view of every recording: our own reader for EDF and BDF, MNE for the rest."""
+"""One view of every recording: our own readers for EDF, BDF and tables, MNE for the rest."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from neurogaze_fast.eeg.gaps import Gap
 from neurogaze_fast.eeg.mne_raw import gaps_of_raw, lowpass_of_raw, own_rates
 from neurogaze_fast.eeg.places import info_points
 from neurogaze_fast.eeg.sphere import HEAD, Sphere
+from neurogaze_fast.eeg.table_recording import TableFile
 from neurogaze_fast.eeg.units import microvolts_per
 
 if TYPE_CHECKING:
     import mne
 
 EDF_KINDS = (".edf", ".bdf")
+TABLE_KINDS = (".csv", ".txt", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Channel:
     """Whether the file marks it as bad."""
     unit: str = ""
     """What a table beside the file says, where the file's header has no unit."""
+    has_unit: bool = True
+    """Whether the file's header has one."""
 
 
 class Recording(Protocol):
@@ -61,12 +65,17 @@ class Recording(Protocol):
 
 
 def open_recording(file: Path) -> Recording:
-    """Open a file and read its header, and the tables of BIDS beside it.
+    """Open a file and read its header (of a table, everything), and the tables beside it.
 
     Raises:
         UnreadableError: says the cause.
     """
-    kind = _EdfRecording if file.suffix.lower() in EDF_KINDS else _MneRecording
+    suffix = file.suffix.lower()
+    kind: type[_EdfRecording | _TableRecording | _MneRecording] = _MneRecording
+    if suffix in EDF_KINDS:
+        kind = _EdfRecording
+    elif suffix in TABLE_KINDS:
+        kind = _TableRecording
     return with_sidecars(kind(file), file)
 
 
@@ -75,7 +84,9 @@ class _EdfRecording:
         self._file = EdfFile(file)
         self._signals = [signal for signal in self._file.signals if signal.samples]
         self.channels = [
-            Channel(s.label, self._file.sfreq(s), s.lowpass, _scale_problem(s))
+            Channel(
+                s.label, self._file.sfreq(s), s.lowpass, _scale_problem(s), has_unit=bool(s.unit)
+            )
             for s in self._signals
         ]
         self.seconds = self._file.seconds
@@ -103,6 +114,30 @@ def unknown_unit(unit: str) -> str:
     if not unit:
         return "a channel without a unit in the header (write uV there)"
     return f"a channel in {unit!r}, which is no known unit (known: uV, mV, nV, V)"
+
+
+class _TableRecording:
+    def __init__(self, file: Path) -> None:
+        self._file = TableFile(file)
+        self._units = self._file.units
+        self.channels = [
+            Channel(
+                label,
+                self._file.sfreq,
+                problem=unknown_unit(unit) if unit and microvolts_per(unit) is None else None,
+                has_unit=bool(unit),
+            )
+            for label, unit in zip(self._file.labels, self._units, strict=True)
+        ]
+        self.seconds = self._file.seconds
+        self.gaps = self._file.gaps
+        self.points: dict[str, np.ndarray] = {}
+        self.sphere = HEAD
+        self.cut_short = self._file.cut_short
+
+    def microvolts(self, channels: list[int], start: float, end: float) -> np.ndarray:
+        units = [self._units[i] or self.channels[i].unit for i in channels]
+        return self._file.read(channels, units, start, end)
 
 
 class _MneRecording:

@@ -55,12 +55,13 @@ def open_sources(config: PrepareEegConfig) -> Sources:
         pieces += mahnob_pieces(config.mahnob, labelled=config.mahnob_labels)
         beside += sorted(config.mahnob.rglob("session.xml"))
     if config.recording is not None and config.ratings is not None:
+        from neurogaze_fast.eeg.bids_sidecar import sidecars
         from neurogaze_fast.eeg.files import recording_pieces
 
         pieces += recording_pieces(
             config.recording, config.ratings, scale=scale, montage=montage, sites=sites
         )
-        beside.append(config.ratings)
+        beside += [config.ratings, *sidecars(config.recording)]
     if config.bids is not None:
         from neurogaze_fast.eeg.bids import bids_pieces
         from neurogaze_fast.eeg.bids_tables import bids_tables
