@@ -21,8 +21,8 @@ class PrepareShardsConfig:
     faces: Faces | None = None
     """Kind of face set; by default told from what lies in --data, else demo."""
     on_conflict: OnConflict | None = None
-    """Manifest: of an image listed with different labels or splits, drop all rows or keep the first
-    (by default such a manifest is refused)."""
+    """With --faces manifest: of an image listed with different labels or splits, drop all rows or
+    keep the first (by default such a csv is refused)."""
     side: int | None = None
     """Resize images to this many pixels each way; needed where they differ in size."""
     shard_mb: int = 256

@@ -30,8 +30,8 @@ class StudentOptions:
     faces: Faces | None = None
     """Kind of face set; by default told from what lies in --data, else demo."""
     on_conflict: OnConflict | None = None
-    """Manifest: of an image listed with different labels or splits, drop all rows or keep the first
-    (by default such a manifest is refused)."""
+    """With --faces manifest: of an image listed with different labels or splits, drop all rows or
+    keep the first (by default such a csv is refused)."""
     bank: Path | None = None
     """Prototype bank: .safetensors, or the .npz of the paper's authors (prototypes [G * G, D]; with
     centres [G * G, 2] or in this project's order). By default a synthetic one that knows no EEG."""
