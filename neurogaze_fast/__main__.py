@@ -10,13 +10,13 @@ COMMANDS = {
     "predict": "what the faces in pictures, videos or a camera's stream express",
     "serve": "a web page and a server that answer for pictures and faces",
     "prepare": "read EEG recordings or face sets, and write maps or shards",
-    "train-teacher": "train the EEG teacher, with leave-subjects-out scores",
+    "train-teacher": "train the EEG teacher, scored on people and films it did not see",
     "predict-eeg": "valence and arousal of EEG recordings, by a trained teacher",
-    "build-prototypes": "make the bank of prototypes of a teacher",
-    "train": "train a student",
-    "evaluate": "score a run again, or on another set",
-    "ablate": "train and compare the arms of the ablation",
-    "export": "export a run for inference, and compare its answers",
+    "build-prototypes": "make the bank of prototypes, which train takes, from a teacher",
+    "train": "train a face model (the student), with a teacher's bank or without",
+    "evaluate": "score a trained run again, or on another set",
+    "ablate": "train with parts of the method left out, and compare: what each is worth",
+    "export": "make a trained run's fast inference engine, and compare its answers",
     "doctor": "what this machine offers, and what is missing",
 }
 """Name -> what it does; a module of that name (with underscores) has ``main(argv)``."""
@@ -49,6 +49,7 @@ def _usage() -> str:
         "usage: neurogaze-fast COMMAND ...\n\n"
         + "\n".join(lines)
         + "\n\nneurogaze-fast COMMAND --help shows its options."
+        "\nFirst steps: neurogaze-fast predict photo.jpg, or neurogaze-fast doctor."
     )
 
 

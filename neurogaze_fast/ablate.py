@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.ablate``: what each part of the method is worth."""
+"""``neurogaze-fast ablate``: what each part of the method is worth."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def parse(argv: Sequence[str] | None = None) -> tuple[AblateConfig, TrainConfig]
     config, rest = tyro.cli(
         AblateConfig,
         args=list(sys.argv[1:] if argv is None else argv),
-        description="Train with one part changed at a time. Further options are train's.",
-        prog="python -m neurogaze_fast.ablate",
+        description="Train with one part of the method changed at a time, with several seeds, and "
+        "compare. Further options are train's (see neurogaze-fast train --help).",
+        prog="neurogaze-fast ablate",
         return_unknown_args=True,
     )
     names = {word.split("=")[0].removeprefix("--").removeprefix("no-") for word in rest}

@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.build_prototypes TEACHER``: the frozen bank of a trained teacher."""
+"""``neurogaze-fast build-prototypes TEACHER``: the frozen bank of a trained teacher."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def parse(argv: Sequence[str] | None = None) -> BuildPrototypesConfig:
     return tyro.cli(
         BuildPrototypesConfig,
         args=argv,
-        description="Build the prototype bank from a trained teacher.",
-        prog="python -m neurogaze_fast.build_prototypes",
+        description="Build the prototype bank, which train --bank takes, from a trained teacher.",
+        prog="neurogaze-fast build-prototypes",
     )
 
 

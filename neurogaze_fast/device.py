@@ -23,7 +23,7 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "--device cuda was asked for but torch finds no usable GPU. Use --device cpu, or run "
-            "python -m neurogaze_fast.doctor to see why."
+            "neurogaze-fast doctor to see why."
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

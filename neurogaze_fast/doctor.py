@@ -1,4 +1,4 @@
-"""Say what this machine offers and what is missing: ``python -m neurogaze_fast.doctor``."""
+"""Say what this machine offers and what is missing: ``neurogaze-fast doctor``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; exits with 1 where something is missing that nothing works without."""
     import tyro
 
-    config = tyro.cli(DoctorConfig, args=argv, prog="python -m neurogaze_fast.doctor")
+    config = tyro.cli(DoctorConfig, args=argv, prog="neurogaze-fast doctor")
     findings = inspect_machine()
     unusable = [finding.name for finding in findings if finding.required and finding.status != "ok"]
     if config.json:

@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.evaluate RUN``: score a run's model, or verify the run."""
+"""``neurogaze-fast evaluate RUN``: score a run's model, or verify the run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def parse(argv: Sequence[str] | None = None) -> EvaluateConfig:
     return tyro.cli(
         EvaluateConfig,
         args=argv,
-        description="Score a trained run.",
-        prog="python -m neurogaze_fast.evaluate",
+        description="Score a trained run on its own valid split, or on another face set.",
+        prog="neurogaze-fast evaluate",
     )
 
 

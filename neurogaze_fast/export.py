@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.export RUN``: graph and engine for inference, and their parity."""
+"""``neurogaze-fast export RUN``: graph and engine for inference, and their parity."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def parse(argv: Sequence[str] | None = None) -> ExportConfig:
     return tyro.cli(
         ExportConfig,
         args=argv,
-        description="Export a trained run for inference.",
-        prog="python -m neurogaze_fast.export",
+        description="Export a trained run to a fast inference engine, and compare the answers.",
+        prog="neurogaze-fast export",
     )
 
 

@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.predict INPUT...``: what the faces in pictures and videos express."""
+"""``neurogaze-fast predict INPUT...``: what the faces in pictures and videos express."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> PredictConfig:
         PredictConfig,
         args=argv,
         description="Say what the faces in pictures, videos or a camera's stream express.",
-        prog="python -m neurogaze_fast.predict",
+        prog="neurogaze-fast predict",
     )
 
 

@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.predict_eeg RECORDING --teacher T``: valence and arousal from EEG."""
+"""``neurogaze-fast predict-eeg RECORDING --teacher T``: valence and arousal from EEG."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse(argv: Sequence[str] | None = None) -> PredictEegConfig:
         PredictEegConfig,
         args=argv,
         description="Valence and arousal of recordings, by a trained EEG teacher.",
-        prog="python -m neurogaze_fast.predict_eeg",
+        prog="neurogaze-fast predict-eeg",
     )
 
 

@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.prepare eeg``: recordings to topographic maps of band power;
+"""``neurogaze-fast prepare eeg``: recordings to topographic maps of band power;
 ``prepare join``: those of its shards; ``prepare shards``: a face set to tar shards."""
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def parse(
     return tyro.extras.subcommand_cli_from_dict(
         {"eeg": PrepareEegConfig, "join": JoinEegConfig, "shards": PrepareShardsConfig},
         args=argv,
-        prog="python -m neurogaze_fast.prepare",
+        prog="neurogaze-fast prepare",
         description="Turn raw data into the files that training reads.",
     )
 

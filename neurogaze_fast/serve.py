@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.serve``: answer pictures over HTTP, with a page to try it at /."""
+"""``neurogaze-fast serve``: answer pictures over HTTP, with a page to try it at /."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> ServeConfig:
         ServeConfig,
         args=argv,
         description=ServeConfig.__doc__,
-        prog="python -m neurogaze_fast.serve",
+        prog="neurogaze-fast serve",
     )
 
 

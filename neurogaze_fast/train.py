@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.train``: train a student on faces and write a run folder."""
+"""``neurogaze-fast train``: train a student on faces and write a run folder."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def parse(argv: Sequence[str] | None = None) -> TrainConfig:
     if resumed is not None:
         base = train_config_from_json(Path(resumed) / CONFIG_FILE)
     config = tyro.cli(
-        TrainConfig, args=argv, default=base, description="Train a student on faces.",
-        prog="python -m neurogaze_fast.train",
+        TrainConfig, args=argv, default=base,
+        description="Train a face model (the student). Without --data it draws demo faces itself.",
+        prog="neurogaze-fast train",
     )  # fmt: skip
     if resumed is not None:
         refuse_changes(config, base, ON_RESUME, Path(resumed))

@@ -1,4 +1,4 @@
-"""``python -m neurogaze_fast.train_teacher MAPS``: train the EEG teacher and score it honestly."""
+"""``neurogaze-fast train-teacher MAPS``: train the EEG teacher and score it honestly."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def train_teacher(config: TrainTeacherConfig) -> Path:
         console.print(table)
     for line in remarks(result, maps):
         console.print(line, soft_wrap=True, highlight=False)
-    where = f"Teacher: {folder}\nNext: python -m neurogaze_fast.build_prototypes {folder}"
+    where = f"Teacher: {folder}\nNext: neurogaze-fast build-prototypes {folder}"
     console.print(where, soft_wrap=True, markup=False, highlight=False)
     return folder
 
@@ -83,8 +83,8 @@ def _cli(argv: Sequence[str] | None, default: TrainTeacherConfig) -> TrainTeache
         TrainTeacherConfig,
         args=argv,
         default=default,
-        description="Train the EEG teacher on a folder of maps.",
-        prog="python -m neurogaze_fast.train_teacher",
+        description="Train the EEG teacher, which a bank is made of, on maps of prepare eeg.",
+        prog="neurogaze-fast train-teacher",
     )
 
 

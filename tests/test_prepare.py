@@ -37,6 +37,12 @@ def demo(tmp_path_factory):
     return folder
 
 
+def test_a_recording_without_its_csv_is_told_what_belongs_there(tmp_path, capsys):
+    code, _, said = run(["eeg", "--recording", tmp_path, "--out", tmp_path / "maps"], capsys)
+    assert code == 2
+    assert "file,subject,clip,start_s,end_s,valence,arousal" in said
+
+
 def test_demo_writes_recordings_maps_figure_and_summary(demo):
     assert {p.name for p in demo.iterdir()} == {"demo", "maps", "maps.png", "summary.json"}
     maps = MapSet.load(demo)

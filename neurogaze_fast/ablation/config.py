@@ -22,7 +22,7 @@ class AblateConfig:
     faces: Faces | None = None
     """Kind of face set; by default told from --data, else demo."""
     teacher: tuple[Path, ...] = ()
-    """Runs of train_teacher: the banks of every grid are built from them. Seeds take turns: where
+    """Runs of train-teacher: the banks of every grid are built from them. Seeds take turns: where
     there are several, every difference is over teachers, too."""
     bank: tuple[Path, ...] = ()
     """5x5 banks instead of --teacher, one or several; arms with other grids are then left out. With

@@ -158,7 +158,7 @@ def _planned(
 
 
 def train_flags(config: TrainConfig) -> list[str]:
-    """The words after ``python -m neurogaze_fast.train`` that give `config`."""
+    """The words after ``neurogaze-fast train`` that give `config`."""
     base = RECIPES[config.recipe]
     words = ["--recipe", config.recipe]
     for field in fields(config):

@@ -121,8 +121,7 @@ def _html(out: Path, summary: dict[str, Any], planned: list[PlannedRun], plan: P
         if (out / name).exists():
             body.append(picture(out / name, heading, caption))
     commands = [
-        [run.name, "python -m neurogaze_fast.train " + " ".join(train_flags(run.config))]
-        for run in planned
+        [run.name, "neurogaze-fast train " + " ".join(train_flags(run.config))] for run in planned
     ]
     body.append(section("To repeat one run", table_html(("run", "command"), commands, labels=2)))
     return page("NeuroGaze ablation", body)

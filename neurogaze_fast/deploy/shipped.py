@@ -74,13 +74,16 @@ def describe(path: Path) -> list[str]:
         once = None  # opening it has said so, or it is no run
     if once:
         rules = once.get("rules") or {}
-        scores = [("argmax", once["8way"]), ("majority rule", rules.get("majority"))]
+        scores = [
+            ("by the label with the most votes", once["8way"]),
+            ("by labels with more than half of the votes", rules.get("majority")),
+        ]
         shown = "; ".join(
-            f"{100 * s['accuracy']:.1f} % right, macro-F1 {100 * s['macro_f1']:.1f} by {rule}"
+            f"{100 * s['accuracy']:.1f} % right, macro-F1 {100 * s['macro_f1']:.1f} {rule}"
             for rule, s in scores
             if s
         )
-        lines.append(f"Its scores on its own valid split, each face once: {shown}")
+        lines.append(f"On the valid split of its own data set, each face once: {shown}")
     if own:
         lines.append(f"Licence: {FERPLUS} (MODEL_CARD.md)")
     return lines

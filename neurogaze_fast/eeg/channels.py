@@ -58,7 +58,8 @@ def recorded(x: Any, sfreq: float | None, ch_names: Sequence[str] | None) -> Rec
     except (TypeError, ValueError) as cause:
         raise DataError(
             f"{type(x).__name__} is neither MNE's Raw, Epochs or Evoked nor an array of numbers "
-            "[C], [C, T] or [N, C, T]."
+            "[C], [C, T] or [N, C, T]. A recording in a file is read first: "
+            "mne.io.read_raw(NAME)."
         ) from cause
     if data.ndim not in (1, 2, 3) or 0 in data.shape:
         raise DataError(f"EEG is an array [C], [C, T] or [N, C, T], not {list(data.shape)}.")

@@ -27,7 +27,7 @@ class PrepareEegConfig:
     """Turn EEG recordings into topographic maps of band power."""
 
     out: Path
-    """Folder to create; holds maps/ (for train_teacher), maps.png and summary.json."""
+    """Folder to create; holds maps/ (for train-teacher), maps.png and summary.json."""
 
     dreamer: Path | None = None
     """DREAMER.mat."""
@@ -38,7 +38,8 @@ class PrepareEegConfig:
     recording: Path | None = None
     """A recording of your own, or the folder that the files named in --ratings lie in."""
     ratings: Path | None = None
-    """CSV with the clips and ratings of --recording."""
+    """CSV with a row for each clip of --recording: file, subject, clip, start_s, end_s, valence,
+    arousal (docs/eeg.md); the last four may be empty."""
     ratings_scale: tuple[float, float] = (-1.0, 1.0)
     """Lowest and highest rating possible in --ratings or --bids, such as 1 9."""
     bids: Path | None = None
@@ -87,7 +88,7 @@ class PrepareEegConfig:
     workers: int = 1
     """Processes that clean and measure trials; each computes on one thread. 1: this one."""
     keep_signals: bool = False
-    """Keep each window's cleaned signal as well, for train_teacher --model EEGNet and the like."""
+    """Keep each window's cleaned signal as well, for train-teacher --model EEGNet and the like."""
     seconds: float = 60.0
     """Of each DREAMER film, counted from its end (10 s or more)."""
     baseline: Literal["subtract", "none"] = "subtract"
@@ -117,10 +118,13 @@ class PrepareEegConfig:
                 "other out."
             )
         if (self.recording is None) != (self.ratings is None):
-            given, missing = (
-                ("--recording", "--ratings") if self.recording else ("--ratings", "--recording")
+            if self.ratings:
+                raise ConfigError("--ratings says what --recording holds: give that, too.")
+            raise ConfigError(
+                "--recording needs --ratings, a csv that says which clips the recording holds: "
+                "file,subject,clip,start_s,end_s,valence,arousal. Without ratings the last two "
+                "stay empty; without start_s and end_s a clip is the whole recording."
             )
-            raise ConfigError(f"{given} needs {missing} as well.")
         if self.mahnob_labels and not (self.mahnob or self.demo):
             raise ConfigError("--mahnob-labels is for --mahnob, which is not given.")
         if self.all_channels and self.demo:

@@ -179,7 +179,11 @@ def topomaps(
 
 
 def plot_topomaps(maps: TopoMaps, path: Any = None, **options: Any) -> Figure:
-    """Draw maps as people know them; see :func:`neurogaze_fast.eeg.topomap_plot.plot_topomaps`."""
+    """Draw maps as people know them, and write them to `path` (a PNG) where one is given.
+
+    A column a band, a row a window (at most 8, evenly spaced). `options` are axes, vlim, cmap,
+    contours, sensors, names and colorbar: :func:`neurogaze_fast.eeg.topomap_plot.plot_topomaps`.
+    """
     from neurogaze_fast.eeg.topomap_plot import plot_topomaps as plot
 
     return plot(maps, path, **options)

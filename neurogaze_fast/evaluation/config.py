@@ -37,14 +37,16 @@ class EvaluateConfig:
     """Folder to write; by default RUN/evaluation/<kind>-<split>. An earlier evaluation of the same
     model is replaced."""
     corruptions: bool = False
-    """Score the split under 12 kinds of corruption at 5 strengths each, and nothing else."""
+    """Score damaged copies of the split's faces, and nothing else: 12 kinds of damage (noise, blur,
+    JPEG, ...) at 5 strengths each (docs/corruptions.md)."""
     against: tuple[Path, ...] = ()
-    """--corruptions: further runs, scored on the same pictures; errors are relative to RUN's."""
+    """With --corruptions: further runs to score on the same pictures; errors are relative to
+    RUN's."""
     seed: int = 0
-    """--corruptions: of what is random in them."""
+    """With --corruptions: seed of what is random in them."""
     groups: str | None = None
-    """Manifest: also score by the groups in this column, with intervals and a test of whether they
-    differ (docs/groups.md says what that can and cannot show)."""
+    """With --faces manifest: also score by the groups in this column of the csv, with intervals and
+    a test of whether they differ (docs/groups.md says what that can and cannot show)."""
     features: bool = False
     """Also draw the features in two dimensions, and the class means beside the bank."""
     verify: bool = False

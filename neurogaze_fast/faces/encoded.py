@@ -155,7 +155,7 @@ class EncodedSplit(FaceRows):
         for row, reason in damaged.items():
             raise DataError(
                 f"{self.name} image {self.describe(row)} cannot be used: {reason}. Replace or "
-                "delete it, or let `python -m neurogaze_fast.prepare shards` leave out "
+                "delete it, or let `neurogaze-fast prepare shards` leave out "
                 "whatever is damaged."
             )
         return images
@@ -263,5 +263,5 @@ def refuse_many_damaged(named: Sequence[str], total: int, what: str) -> None:
     raise DataError(
         f"{len(named)} of the {total} {what} cannot be used: {'; '.join(named[:3])}. Up to "
         f"{BAD_SHARE:.1%} would be left out; more means that something happened to the set: "
-        "restore it, or leave out what is damaged with `python -m neurogaze_fast.prepare shards`."
+        "restore it, or leave out what is damaged with `neurogaze-fast prepare shards`."
     )

@@ -73,7 +73,9 @@ def read_ferplus(path: Path) -> FaceSet:
         raise DataError(
             f"{path} {what}. FERPlus is either fer2013.csv (Kaggle) beside fer2013new.csv "
             "(Microsoft), or the folders FER2013Train, FER2013Valid, FER2013Test with PNG images: "
-            "point --data at the folder that holds them."
+            "point --data at the folder that holds them. Of another set say the kind: --faces "
+            "affectnet, ckplus, manifest (a csv of images) or folder (one for each emotion); "
+            "docs/data.md shows how each is laid out."
         )
     return FaceSet(splits, str(path), layout, synthetic, left_out, notes=notes)
 

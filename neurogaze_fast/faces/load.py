@@ -24,7 +24,7 @@ _WANTED = {
     "and so on",
     "manifest": "the csv file with the columns image_path and label_name, or its folder",
     "folder": "the folder that holds train/happiness/*.jpg and so on",
-    "shards": "the folder that `python -m neurogaze_fast.prepare shards` wrote",
+    "shards": "the folder that `neurogaze-fast prepare shards` wrote",
 }
 
 WITH_TABLES = ("manifest", "affectnet", "ckplus")

@@ -72,7 +72,7 @@ def open_loader(
             raise ConfigError(
                 f"--loader {kind} decodes images while training, but this set holds "
                 "pixels, which are resident already. Use --loader auto, or write shards first: "
-                "python -m neurogaze_fast.prepare shards --faces FACES --data PATH --out SHARDS."
+                "neurogaze-fast prepare shards --faces FACES --data PATH --out SHARDS."
             )
         loader: Loader = ResidentLoader(images, order, device)
         loader.reason = f"resident (pixels, {_size(images.nbytes)} on {device})"

@@ -124,7 +124,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     except OSError as cause:
         raise ArtifactError(
             f"{path} cannot be read ({cause.strerror}). Point --data at the folder that "
-            "`python -m neurogaze_fast.prepare shards` wrote."
+            "`neurogaze-fast prepare shards` wrote."
         ) from cause
     try:
         sealed = json.loads(raw)

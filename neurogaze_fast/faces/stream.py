@@ -108,7 +108,7 @@ class DecodedStream:
                     raise DataError(
                         f"The decoder {self._decoder.name} refused {stuck} batches in a row, but "
                         f"Pillow reads every image of theirs: {failure}. Use --loader torch, or "
-                        "let `python -m neurogaze_fast.prepare shards --side N` convert the images."
+                        "let `neurogaze-fast prepare shards --side N` convert the images."
                     ) from failure
             finally:
                 stream.close()

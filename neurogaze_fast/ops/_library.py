@@ -115,7 +115,7 @@ def status(device: str) -> tuple[bool, str]:
     elif not found and (device == "cpu" or torch.cuda.is_available()):
         warnings.warn(
             f"native {device} operators are not in use ({detail}): plain torch runs instead, more "
-            "slowly; `python -m neurogaze_fast.doctor` says more",
+            "slowly; `neurogaze-fast doctor` says more",
             RuntimeWarning,
             stacklevel=3,
         )

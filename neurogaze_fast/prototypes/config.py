@@ -17,7 +17,7 @@ class BuildPrototypesConfig:
     """Build the prototype bank from a trained teacher."""
 
     teacher: Positional[Annotated[Path | None, arg(metavar="TEACHER")]] = None
-    """Folder written by train_teacher, or its teacher.safetensors."""
+    """Folder written by train-teacher, or its teacher.safetensors."""
     embeddings: Path | None = None
     """Instead of a teacher: a table of embeddings made elsewhere, .csv or .npz (docs/eeg.md)."""
     maps: Path | None = None

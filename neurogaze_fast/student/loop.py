@@ -111,7 +111,7 @@ class Trainer:
             Interrupted: SIGTERM or SIGINT, after saving.
             NonFiniteError: the run diverged. WorkerLostError: a decoding process died.
         """
-        go_on = f"python -m neurogaze_fast.train --resume {self._folder.parent}"
+        go_on = f"neurogaze-fast train --resume {self._folder.parent}"
         with (
             naming_lost_workers(f"nothing saved is lost, continue with: {go_on}"),
             contextlib.closing(self.loader),
@@ -154,7 +154,7 @@ class Trainer:
             if stopping:
                 raise Interrupted(
                     f"Stopped by a signal at step {self.step} of {self.total_steps}; everything "
-                    f"was saved. Continue with: python -m neurogaze_fast.train --resume "
+                    f"was saved. Continue with: neurogaze-fast train --resume "
                     f"{self._folder.parent}"
                 )
         next(batches, None)  # lets the decoder end the epoch and free what it holds
@@ -256,7 +256,7 @@ class Trainer:
         if self._agree(True, self._stop.is_set())[0] and self.epoch < config.epochs:
             raise Interrupted(
                 f"Stopped by a signal after epoch {self.epoch}; everything was saved. Continue "
-                f"with: python -m neurogaze_fast.train --resume {self._folder.parent}"
+                f"with: neurogaze-fast train --resume {self._folder.parent}"
             )
 
     def best_state(self) -> dict[str, Any] | None:

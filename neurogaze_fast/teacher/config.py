@@ -100,7 +100,7 @@ class PredictEegConfig:
     recording: Positional[Annotated[Path, arg(metavar="RECORDING")]]
     """A recording, or the folder that the files named in --clips lie in."""
     teacher: Path
-    """Folder written by train_teacher, or its teacher.safetensors."""
+    """Folder written by train-teacher, or its teacher.safetensors."""
     clips: Path | None = None
     """CSV of the clips, as --ratings of prepare eeg (ratings may be empty); by default the whole
     recording is one clip."""
@@ -138,7 +138,7 @@ def maps_folder(config: TrainTeacherConfig) -> Path:
     """
     if config.maps is None:
         raise ConfigError(
-            "Name the folder of maps to train on: python -m neurogaze_fast.train_teacher "
-            "MAPS. Maps are made by: python -m neurogaze_fast.prepare eeg."
+            "Name the folder of maps to train on: neurogaze-fast train-teacher "
+            "MAPS. Maps are made by: neurogaze-fast prepare eeg."
         )
     return Path(config.maps).resolve()

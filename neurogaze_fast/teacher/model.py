@@ -134,9 +134,9 @@ def teacher_path(run: Path) -> Path:
     if not path.exists():
         unfinished = (run / CHECKPOINTS).is_dir() or (run / CONFIG_FILE).exists()
         hint = (
-            f"Its training was interrupted: continue it with train_teacher --resume {run}."
+            f"Its training was interrupted: continue it with train-teacher --resume {run}."
             if unfinished
-            else f"Name a folder that train_teacher finished, or its {TEACHER_FILE}."
+            else f"Name a folder that train-teacher finished, or its {TEACHER_FILE}."
         )
         raise CheckpointError(f"{path} does not exist. {hint}")
     return path
@@ -155,7 +155,7 @@ def load_teacher(run: Path) -> tuple[TeacherModel, dict[str, Any]]:
     data, provenance = verified_open(path, CheckpointError)
     if provenance.get("kind") != KIND:
         kind = provenance.get("kind", "file of unknown kind")
-        raise CheckpointError(f"{path} is a {kind!r}, not a teacher of train_teacher.")
+        raise CheckpointError(f"{path} is a {kind!r}, not a teacher of train-teacher.")
     check_fields(provenance, _FIELDS, path, CheckpointError)
     try:
         state = load(data)

@@ -226,7 +226,7 @@ class TeacherTrainer:
     def _interrupt(self) -> None:
         raise Interrupted(
             f"Stopped by a signal at step {self.step} of {self.total_steps} of the {self._title}; "
-            "everything was saved. Continue with: python -m neurogaze_fast.train_teacher --resume "
+            "everything was saved. Continue with: neurogaze-fast train-teacher --resume "
             f"{self._folder.parent.parent}"
         )
 

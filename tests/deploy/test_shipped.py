@@ -58,7 +58,7 @@ def test_without_a_model_the_shipped_one_answers_and_says_so(tmp_path, capsys, m
     said = " ".join(capsys.readouterr().out.split())
     assert "the compact network inside the package" in said
     assert "% right" in said
-    assert "majority rule" in said
+    assert "more than half of the votes" in said
     assert "Licence: the code is MIT" in said
     assert len((tmp_path / "predictions" / "results.csv").read_text().splitlines()) == 2
 

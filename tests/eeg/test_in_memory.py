@@ -194,6 +194,7 @@ def test_what_cannot_be_mapped_is_said():
         (np.zeros(14), {}, "ch_names"),
         (np.zeros(13), {"ch_names": DREAMER}, "14 ch_names for an array of 13"),
         ("text", {"ch_names": DREAMER}, "neither MNE's"),
+        ("recording.set", {}, r"mne\.io\.read_raw"),
         (np.zeros((2, 14, 300)), {"ch_names": DREAMER, "what": "band_power"}, "sfreq"),
         (evoked_of(template()), {"times": [9.0]}, "outside"),
     ):

@@ -145,8 +145,9 @@ def test_runs_are_compared_on_the_same_pictures(finished, copied, tmp_path, caps
     words = [str(finished), "--corruptions", "--against", str(copied), "--out", str(out)]
     evaluate_command.main(words)
     printed = capsys.readouterr().out
-    assert "mCE" in printed
-    assert "…" not in printed  # in a terminal of 80 columns
+    for word in ("clean", "corrupted", "relative mCE", *KINDS):  # none is cut at 80 columns
+        assert f" {word} " in printed, word
+    assert "…" not in printed
     result = json.loads((out / "corruptions.json").read_text())
     first, second = result["runs"].values()
     assert first == second  # the same model, and so the same answers

@@ -129,6 +129,10 @@ def test_kinds_are_recognised_and_need_data(tmp_path, small_set):
     for kind in set(get_args(Faces)) - {"demo"}:
         with pytest.raises(ConfigError, match=f"--faces {kind} needs --data"):
             load_faces(kind, None)
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album/me.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"holds me\.jpg.*--faces affectnet.*folder"):
+        load_faces(None, tmp_path / "album")
 
 
 def test_pictures_of_every_kind_are_read_whatever_their_names_say(tmp_path):

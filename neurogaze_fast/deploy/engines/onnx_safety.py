@@ -46,7 +46,7 @@ AGREEING = ("size", "temperature", "synthetic", "valence_arousal")
 """What a graph says of itself for other programs, and its manifest says, too."""
 SIDES = range(16, 1025)
 """Sides that a graph's faces can have."""
-_AGAIN = "Export the model again with `python -m neurogaze_fast.export RUN`."
+_AGAIN = "Export the model again with `neurogaze-fast export RUN`."
 
 
 @dataclass(frozen=True)

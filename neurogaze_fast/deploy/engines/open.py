@@ -44,8 +44,8 @@ class Source:
             # The plain command makes the fp32 graph, and the report by which engines choose.
             options = "" if precision == "fp32" else f" --engine onnx --precision {precision}"
             raise EngineError(
-                f"{self.path} has no {precision} graph: make it with `python -m "
-                f"neurogaze_fast.export {self.path}{options}`."
+                f"{self.path} has no {precision} graph: make it with "
+                f"`neurogaze-fast export {self.path}{options}`."
             )
         graph = open_graph(self.graphs[precision])
         if self.checkpoint is not None:
@@ -237,8 +237,8 @@ def _doubt(engine: str, precision: str, held: bool | None) -> str:
     if held is False:
         return f"{engine} in {precision}: its parity report says that it changes answers"
     return (
-        f"{engine} in {precision}: no parity report for this graph; `python -m "
-        f"neurogaze_fast.export RUN --engine {engine} --precision {precision}` makes one"
+        f"{engine} in {precision}: no parity report for this graph; "
+        f"`neurogaze-fast export RUN --engine {engine} --precision {precision}` makes one"
     )
 
 

@@ -166,8 +166,8 @@ def build(trt: Library, graph: OpenedGraph, folder: Path | None = None) -> bytes
     if graph.metadata.get("activations") == "uint8":
         raise EngineError(
             f"{graph.path} is an int8 graph for CPU engines, with uint8 activations, which "
-            f"{trt.name} does not read. Export one for it into another folder: `python -m "
-            f"neurogaze_fast.export RUN --engine {trt.name} --precision int8 --out FOLDER`."
+            f"{trt.name} does not read. Export one for it into another folder: "
+            f"`neurogaze-fast export RUN --engine {trt.name} --precision int8 --out FOLDER`."
         )
     with readable(
         f"{trt.name} {trt.version} cannot build {graph.path}", "Use another release or --engine."

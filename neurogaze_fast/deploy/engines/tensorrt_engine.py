@@ -63,7 +63,7 @@ class TensorRTEngine(Engine):
         if not torch.cuda.is_available():
             raise EngineError(
                 f"{trt.name} {trt.version} runs on NVIDIA GPUs, and torch finds no usable one here "
-                "(`python -m neurogaze_fast.doctor` says why). Use --engine openvino."
+                "(`neurogaze-fast doctor` says why). Use --engine openvino."
             )
         self._trt = trt
         self._eager: dict[int, str] = {}

@@ -30,7 +30,7 @@ def print_faces(
     table = Table(box=None, pad_edge=False, show_edge=False)
     few = summary.pictures <= len(pictures)
     if few and pictures:
-        for heading in ("picture", "face", "label", "certain", "box", "V", "A"):
+        for heading in ("picture", "face", "label", "certain", "box", "valence", "arousal"):
             table.add_column(heading, justify="left" if heading in _TEXTS else "right")
         for source, faces in pictures:
             name = printable(console, Path(source).name)
@@ -55,8 +55,8 @@ def print_faces(
                 f"{Path(source).name}, person {person['id']}: mostly {person['label']} "
                 f"({100 * person['probabilities'][person['label']]:.0f} % on average), "
                 f"{clock(person['first_s'])} to {clock(person['last_s'])}, "
-                f"{counted(person['faces'], 'face')}, V {person['valence']:+.2f}, "
-                f"A {person['arousal']:+.2f}",
+                f"{counted(person['faces'], 'face')}, valence {person['valence']:+.2f}, "
+                f"arousal {person['arousal']:+.2f}",
             )
 
 

@@ -211,7 +211,7 @@ def test_auto_runs_a_checkpoint_that_was_never_exported(tmp_path, fitted_run):
         engine = open_engine(path)
         assert engine.name == "torch"
         assert "has no fp32 graph" in engine.passed_over[0]
-        assert "neurogaze_fast.export" in engine.passed_over[0]
+        assert "neurogaze-fast export" in engine.passed_over[0]
 
 
 def test_a_damaged_graph_is_refused_not_passed_over(exported_run, tmp_path):
