@@ -21,6 +21,9 @@ from neurogaze_fast.eeg.topomap_plot import draw_map
 _DPI = 130
 _SCALES = ("valence", "arousal")
 _AT_A_TIME = 1024
+_LEAST = 0.05
+"""Standard deviations at which colours are full at least: else rounding looks like a finding, where
+a trial's own mean was taken off and nothing is left of its level."""
 _SITE: dict[str, Any] = {"color": "black", "s": 6, "linewidths": 0}
 
 
@@ -63,7 +66,8 @@ def plot_band_maps(maps: MapSet, path: Path, means: RatedMeans | None = None) ->
     power in dB re 1 square microvolt, or differential entropy in nats), each map with its own
     scale: a look at it tells whether the recordings are EEG (alpha at the back, gamma and muscle at
     the edge). The rows below are the mean of the saved maps over windows rated above 0 minus that
-    over windows rated below, in standard deviations of a subject, all of one row on one scale.
+    over windows rated below, in standard deviations of a subject, all of one row on one scale,
+    which goes to 0.05 at least.
     Means of the saved maps themselves would be 0: each subject's are z-scored.
 
     Args:
@@ -98,7 +102,7 @@ def plot_band_maps(maps: MapSet, path: Path, means: RatedMeans | None = None) ->
     )
     grid = figure.subplots(len(rows), count, squeeze=False)
     for axes, (label, images, unit, signed) in zip(grid, rows, strict=True):
-        largest = float(np.abs(images[:, operator.mask]).max()) or 1.0
+        largest = max(float(np.abs(images[:, operator.mask]).max()), _LEAST)
         limits = (-largest, largest) if signed else (None, None)
         for column, image in zip(axes, images, strict=True):
             drawn = draw_map(column, image, operator, limits, "RdBu_r" if signed else "viridis")

@@ -11,7 +11,14 @@ from rich.table import Table
 def summary_tables(provenance: dict[str, Any]) -> list[Table]:
     """What was kept by source and, where there is any, what was left out by reason."""
     kept = Table("source", title="Kept")
-    for heading in ("subjects", "trials", "labelled", "windows", "labelled", "no baseline"):
+    for heading in (
+        "subjects",
+        "trials",
+        "rated trials",
+        "windows",
+        "rated windows",
+        "no baseline",
+    ):
         kept.add_column(heading, justify="right")
     for source, metadata in provenance["sources"].items():
         keys = ("trials", "labelled_trials", "windows", "labelled_windows", "windows_no_baseline")
