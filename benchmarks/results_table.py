@@ -41,6 +41,9 @@ PAPER = {
 """NeuroGaze-Distill's ablation on FERPlus valid, per cent, one run each: accuracy, macro-F1,
 balanced accuracy."""
 KEPT = ("metrics.json", "history.json")
+LOGITS = "valid_logits.npz"
+"""Kept where a run has it: with these files in the folders of a new ablation of the same plan and
+the same version, it goes on from there, and its intervals hold other images, too."""
 OF_FINGERPRINT = ("code", "bank", "model_sha256", "metrics_sha256", "config_sha256", "switches")
 """What is kept of a run's fingerprint; the rest names folders of the machine."""
 
@@ -99,8 +102,9 @@ def add(out, name):
     for result in collect(out):
         place = Path("runs") / result.arm / f"seed{result.seed}"
         (STUDIES / name / place).mkdir(parents=True, exist_ok=True)
-        for file in KEPT:
-            shutil.copyfile(out / place / file, STUDIES / name / place / file)
+        for file in (*KEPT, LOGITS):
+            if file in KEPT or (out / place / file).exists():
+                shutil.copyfile(out / place / file, STUDIES / name / place / file)
         if result.fingerprint is not None:
             kept = {key: result.fingerprint[key] for key in OF_FINGERPRINT}
             kept["environment"] = {

@@ -1,6 +1,7 @@
 """Tables made from the summary alone; the page of results shows those of the committed runs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -87,8 +88,11 @@ def test_a_study_keeps_what_tells_its_runs_apart_and_no_folder_of_the_machine(
         write_run(tmp_path / "out", "b0", seed, [0.5], made=made)
         write_run(tmp_path / "out", "b3", seed, [0.6], made=made)
     write_ablation(tmp_path / "out", left_out={}, planned=[])
+    (tmp_path / "out/runs/b3/seed1/valid_logits.npz").write_bytes(b"logits")
     results_table.add(tmp_path / "out", "study")
     study = tmp_path / "studies/study"
+    kept = [path.relative_to(study) for path in study.rglob("valid_logits.npz")]
+    assert kept == [Path("runs/b3/seed1/valid_logits.npz")]
     (again, *_) = collect(study)
     assert again.bank == "x"
     assert again.fingerprint["environment"]["threads"] == 1
