@@ -77,6 +77,14 @@ class TableLayout:
     def labels(self) -> tuple[str, ...]:
         return tuple(self.header[at] for at in self.channels)
 
+    @property
+    def per_second(self) -> float | None:
+        """How many units of the time stamps a second has, where their column's name says it."""
+        name = "" if self.time is None else self.header[self.time].casefold()
+        if re.search(r"[\[(_ ]ms\b", name):
+            return 1e3
+        return 1.0 if re.search(r"[\[(_ ]s\b|\bsec", name) else None
+
 
 def read_layout(path: Path) -> TableLayout:
     """Read the beginning of a table.

@@ -19,9 +19,16 @@ from neurogaze_fast.eeg.units import microvolts_per
 
 SLOWEST = 20.0
 """Hz: rows that come more slowly are no EEG, but averages of it."""
+FASTEST = 5000.0
+"""Hz: no headset is as fast; such stamps are in a unit that is not known, as minutes or days."""
 TOLERANCE = 0.1
 """By how much of itself the rate that the header says may differ from that of the stamps, which are
 irregular."""
+HELD = 0.25
+"""Share of samples that are the same as the next one, in all channels, from which they are copies
+(our choice)."""
+_CHECKED = 1 << 16
+"""Rows that are compared together."""
 _JOINED = 0.5
 """Seconds: empty cells closer together are one gap, because no window fits between."""
 _UNIT = re.compile(r"[\[(]\s*([^\[\]()]*v(?:olts?)?)\s*[\])]\s*$", re.IGNORECASE)
@@ -44,6 +51,7 @@ class TableFile:
         self._columns = self._layout.channels[: len(self.labels)]
         rows = read_rows(path, replace(self._layout, channels=self._columns))
         self._values, self.cut_short = rows.values, rows.cut_short
+        _check_held(self._values)
         stamps = self._in_seconds(rows)
         self.sfreq = self._rate(stamps)
         losses = find_losses(len(self._values), self.sfreq, stamps, rows.counter)
@@ -81,7 +89,15 @@ class TableFile:
             return None
         if rows.dated:
             return rows.stamps - rows.stamps[0]
-        return in_seconds(rows.stamps, self._told_rate or self._layout.rate)
+        rate, per_second = self._told_rate or self._layout.rate, self._layout.per_second
+        stamps = in_seconds(rows.stamps, rate, per_second)
+        if stamps is None:
+            raise UnreadableError(
+                "a table whose time stamps are numbered 1, 2, 3, ...: milliseconds at 1000 Hz, or "
+                "the numbers of the rows? Write the sampling rate into eeg.json beside it, as "
+                '{"SamplingFrequency": 128}'
+            )
+        return stamps
 
     def _rate(self, stamps: np.ndarray | None) -> float:
         """Hz: as somebody says beside the file, as its header says, or as its stamps run."""
@@ -99,6 +115,13 @@ class TableFile:
                 "a table whose rows come too slowly for EEG: record every sample (in Mind Monitor "
                 "the recording interval is then called constant)",
                 f"{measured:.3g} rows a second",
+            )
+        if said is None and measured is not None and measured > FASTEST:
+            raise UnreadableError(
+                "a table whose rows come too fast for EEG: its time stamps are not in seconds, nor "
+                "in milli-, micro- or nanoseconds. Write the sampling rate into eeg.json beside "
+                'it, as {"SamplingFrequency": 128}',
+                f"{measured:.4g} rows a second",
             )
         if said is None or stamps is None or measured is None:
             return said or usual_rate(measured or 0.0)
@@ -138,6 +161,25 @@ class TableFile:
             else:
                 spans.append((start, end))
         return [Gap(float(start), float(end), NOT_RECORDED, ch_names) for start, end in spans]
+
+
+def _check_held(values: np.ndarray) -> None:
+    """Raises:
+    UnreadableError: many samples of [N, C] are there several times in a row.
+    """
+    changed = np.ones(len(values), bool)
+    for first in range(1, len(values), _CHECKED):  # the values are mapped from a file
+        part = values[first - 1 : first + _CHECKED]
+        same = (part[1:] == part[:-1]) | (np.isnan(part[1:]) & np.isnan(part[:-1]))
+        changed[first : first + _CHECKED] = ~same.all(axis=1)
+    # A pause or a fallen electrode is one long run; of these there are few.
+    held = np.diff(np.flatnonzero(changed))
+    if len(held) >= 100 and (held > 1).mean() > HELD:
+        raise UnreadableError(
+            "a table that has many samples several times, as where a program writes more rows "
+            "than the headset sends: record or export each sample once",
+            f"{(held > 1).mean():.0%} of the samples are repeated in the next row",
+        )
 
 
 def _named(layout: TableLayout, told: list[str]) -> list[str]:

@@ -20,6 +20,8 @@ BACKWARDS = 0.5
 
 FAR = 86400.0
 """Seconds: what leaps by more did not go on recording."""
+PACKET = 16
+"""Rows: no packet is as long; stamps that more have in common are rounded."""
 NEAR = 2.0
 """Seconds before and after a row whose stamps are compared."""
 
@@ -43,6 +45,9 @@ def measured_rate(stamps: np.ndarray, seconds: float = 10.0, share: float = 0.5)
         share: of the spans that are to be slower. Lost rows make a span slower.
     """
     count = len(stamps)
+    changes = np.flatnonzero(np.diff(stamps))
+    if len(changes) > 1 and float(np.median(np.diff(changes))) > PACKET:
+        return _rate_of_changes(stamps, seconds, share)
     few = min(100, count // 2)
     several = stamps[few:] - stamps[:-few] if few else stamps[:0]
     several = several[several > 0]
@@ -54,25 +59,55 @@ def measured_rate(stamps: np.ndarray, seconds: float = 10.0, share: float = 0.5)
     return lag / float(np.quantile(spans, 1 - share)) if len(spans) else None
 
 
+def _rate_of_changes(stamps: np.ndarray, seconds: float, share: float) -> float | None:
+    """The same of stamps that many rows have in common, such as whole seconds.
+
+    Only where they change do they say when a row was sampled: spans of a number of rows come out
+    as a whole number of such steps, and the rate would be up to a step off.
+    """
+    at = np.flatnonzero(np.diff(stamps) > 0) + 1
+    if len(at) < 2:
+        return None
+    when = stamps[at]
+    lag = int(np.clip(round(seconds / float(np.median(np.diff(when)))), 1, len(at) - 1))
+    rows, spans = at[lag:] - at[:-lag], when[lag:] - when[:-lag]
+    forward = spans > 0
+    return float(np.quantile(rows[forward] / spans[forward], share)) if forward.any() else None
+
+
 def usual_rate(rate: float) -> float:
     """The rate that a measured one stands for."""
     near = min(USUAL, key=lambda usual: abs(usual - rate))
     return float(near) if abs(near - rate) <= 0.005 * near else round(rate, 2)
 
 
-def in_seconds(stamps: np.ndarray, rate: float | None) -> np.ndarray:
+def in_seconds(
+    stamps: np.ndarray, rate: float | None, per_second: float | None = None
+) -> np.ndarray | None:
     """Stamps in seconds, milliseconds, micro- or nanoseconds as seconds.
 
-    Their size tells the unit where they count from 1970; otherwise the rate does, and where it is
-    not known, rows are taken to be less than a second apart.
+    Their size tells the unit where they count from 1970; otherwise the column's name or the rate
+    does, and where neither is known, rows are taken to be less than a second apart.
+
+    Args:
+        stamps: [N].
+        rate: Hz, where the file says it.
+        per_second: how many of their units a second has, where their column's name says it.
+
+    Returns:
+        None: they count 1, 2, 3, ..., which are milliseconds at 1000 Hz or numbers of rows.
     """
     units = (1.0, 1e3, 1e6, 1e9)
     for unit in units:
         if 5e8 <= float(stamps[0]) / unit < 5e9:
             return (stamps - stamps[0]) / unit
+    if per_second is not None:
+        return stamps / per_second
     measured = measured_rate(stamps)
     if measured is None:
         return stamps
+    if not rate and np.median(np.diff(stamps)) == 1 and (stamps == np.rint(stamps)).all():
+        return None
     if rate:
         unit = min(units, key=lambda unit: abs(np.log(measured * unit / rate)))
     else:

@@ -87,6 +87,65 @@ def test_openvibes_rate_in_the_header(tmp_path):
     assert open_recording(path).channels[0].sfreq == 512
 
 
+@pytest.mark.parametrize("rate", [128, 250, 256])
+@pytest.mark.parametrize("tick", [1.0, 0.1])
+def test_stamps_rounded_to_seconds_give_the_rate_of_the_rows(tmp_path, rate, tick):
+    when = np.floor(np.arange(SIGNAL.shape[1]) / rate / tick + 0.3) * tick
+    path = with_stamps(tmp_path / "a.csv", "timestamp", [f"{stamp:.1f}" for stamp in when])
+    assert open_recording(path).channels[0].sfreq == rate
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "expected"),
+    [
+        ("time", 1, "numbers of the rows"),
+        ("timestamp", 1, "numbers of the rows"),
+        ("Time (s)", 1, "too slowly"),
+        ("time [s]", 1000 / 128, "too slowly"),
+        ("time", 1 / 128 / 60, "too fast"),  # minutes
+        ("time", 1 / 128 / 86400, "too fast"),  # a spreadsheet's days
+    ],
+)
+def test_stamps_of_no_certain_unit_are_no_rate(tmp_path, name, step, expected):
+    stamps = [f"{row * step:.12g}" for row in range(SIGNAL.shape[1])]
+    path = with_stamps(tmp_path / "a.csv", name, stamps)
+    assert expected in reason(path)
+    write_rate(tmp_path / "eeg.json", 128)
+    recording = open_recording(path)
+    assert recording.channels[0].sfreq == 128
+    assert recording.seconds == SIGNAL.shape[1] / 128
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "unit"),
+    [("Time (ms)", 1000, 1e3), ("time [ms]", 2000, 1e3), ("timestamp_ms", 128, 1e3),
+     ("seconds", 128, 1.0), ("time_s", 1000, 1.0)],
+)  # fmt: skip
+def test_the_unit_of_stamps_in_their_columns_name(tmp_path, name, rate, unit):
+    stamps = [f"{row / rate * unit:.9g}" for row in range(SIGNAL.shape[1])]
+    path = with_stamps(tmp_path / "a.csv", name, stamps)
+    assert open_recording(path).channels[0].sfreq == rate
+
+
+@pytest.mark.parametrize("copies", [2, 1.5])
+def test_samples_that_are_there_several_times_are_refused(tmp_path, copies):
+    held = SIGNAL[:, (np.arange(round(SIGNAL.shape[1] * copies)) / copies).astype(int)]
+    assert "several times" in reason(write_plain(tmp_path / "a.csv", held))
+
+
+def test_an_amplifier_that_stood_still_is_no_copy(tmp_path):
+    still = SIGNAL.copy()
+    still[:, 1000:3000] = still[:, [1000]]
+    assert open_recording(write_plain(tmp_path / "a.csv", still)).channels[0].sfreq == 128
+
+
+def with_stamps(path, name, stamps):
+    """SIGNAL with a column of stamps of this name."""
+    header, *rows = write_plain(path, SIGNAL).read_text().splitlines()
+    rows = [f"{at},{row.split(',', 1)[1]}" for at, row in zip(stamps, rows, strict=True)]
+    return write_lines(path, [f"{name},{header.split(',', 1)[1]}", *rows])
+
+
 def test_a_header_and_stamps_that_contradict_each_other(tmp_path):
     path = write_plain(tmp_path / "a.csv", SIGNAL, 256, time="Time:512Hz")
     assert reason(path).endswith("512 Hz, 256 rows a second")
