@@ -7,11 +7,13 @@ import io
 import math
 import os
 import posixpath
+import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path, PurePath
 
+from neurogaze_fast.delimited import DelimitedTextError, delimiter_of, read_head
 from neurogaze_fast.errors import DataError
 from neurogaze_fast.faces.affectnet_labels import code_emotion, whole_number
 from neurogaze_fast.faces.faceset import FaceSet
@@ -38,18 +40,30 @@ COLUMNS = (
 _PATH, _BOX = COLUMNS[0], COLUMNS[1:5]
 _USED = tuple(name for name in COLUMNS if name != "facial_landmarks")
 _PROBED = 100
+_LARGEST = 1 << 31
+"""No picture has as many rows or columns of pixels."""
 
 
 def has_csv(folder: Path) -> bool:
-    """Whether `folder` itself holds training.csv or validation.csv as AffectNet has them."""
+    """Whether `folder` itself holds training.csv or validation.csv as AffectNet has them.
+
+    Also of one that a spreadsheet saved: reading refuses it, and its images are not taken for a set
+    whose folders are classes.
+    """
     for name in CSV_SPLITS.values():
         path = folder / name
         if not path.is_file():
             continue
         try:
+            text, _ = read_head(path)
+        except DelimitedTextError:
             with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-                return _order(next(csv.reader([file.readline()]), [])) is not None
-        except (OSError, csv.Error):
+                text = file.readline()
+        first = next(iter(re.split(r"[\r\n]", text, maxsplit=1)))
+        try:
+            mark = delimiter_of(first, COLUMNS)
+            return _order(next(csv.reader([first], delimiter=mark), [])) is not None
+        except csv.Error:
             return False
     return False
 
@@ -173,6 +187,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 f"{first[:3]}. Use AffectNet's file unchanged."
             )
         order, header = found
+        names = [name.strip().lower() for name in first]
+        if header and (twice := [name for name in order if names.count(name) > 1]):
+            raise DataError(
+                f"{path} has several columns named {', '.join(twice)}. Use AffectNet's file "
+                "unchanged."
+            )
         width = len(first)
         if not header:
             number = 1
@@ -220,6 +240,11 @@ def _read(path: Path, split: str) -> Iterator[_Row]:
             left, top, width, height = (
                 whole_number(fields[name], f"{where}: {name}") for name in _BOX
             )
+            if max(map(abs, (left, top, width, height))) > _LARGEST:
+                raise DataError(
+                    f"{where}: the face's box is {left}, {top}, {width}, {height}, which is no "
+                    "place in a picture. Unpack the file again."
+                )
             box = (left, top, width, height) if width > 0 and height > 0 else None
         valence, arousal = (
             affect_value(fields.get(name, ""), f"{where}: {name}") for name in COLUMNS[-2:]

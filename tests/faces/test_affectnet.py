@@ -11,39 +11,15 @@ from neurogaze_fast.faces.affectnet import read_affectnet
 from neurogaze_fast.faces.labels import hard_labels
 from neurogaze_fast.faces.load import load_faces, recognised
 from neurogaze_fast.faces.write_shards import write_shards
-from tests.faces.encoded_sets import encode, pixels
+from tests.faces.affectnet_files import HEADER, official, put, row
+from tests.faces.encoded_sets import pixels
 
-HEADER = (
-    "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,"
-    "valence,arousal"
-)
 IN_ORDER = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
 """AffectNet's numbers; FERPlus has surprise before sadness and fear last but one."""
 
 
-def put(path, image=None, kind="JPEG"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(pixels(1, 48) if image is None else image, kind))
-    return path
-
-
 def emotions(split):
     return [EMOTIONS[label] for label in hard_labels(split.votes)]
-
-
-def row(file, code, valence=0.5, arousal=-0.25, box="0,0,48,48"):
-    return f"{file},{box},1.5;2;3;4,{code},{valence},{arousal}"
-
-
-def official(root, rows, name="training.csv", images="Manually_Annotated_Images", header=HEADER):
-    """A csv with the images it names (but those called missing)."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / name).write_text("\n".join([header] * bool(header) + rows) + "\n")
-    for number, text in enumerate(rows):
-        file = text.split(",")[0].replace("\\", "/")
-        if "missing" not in file:
-            put(root / images / file, pixels(number, 48))
-    return root
 
 
 def npy(root, split, number, expression, valence=None, arousal=None):
@@ -199,6 +175,7 @@ def test_damaged_csv_files_are_refused_by_row(tmp_path):
         (row("1/b.jpg", "happy"), "row 2: the expression is 'happy', expected a whole number"),
         ("1/b.jpg,0,0", "row 2: found 3 fields, expected 9"),
         (row("1/b.jpg", 6, box="0,0,wide,48"), "row 2: face_width is 'wide'"),
+        (row("1/b.jpg", 6, box="0,0,1e30,48"), "row 2: the face's box is 0, 0, 10+.*no place"),
     ]):  # fmt: skip
         root = official(tmp_path / str(number), [good, bad])
         with pytest.raises(DataError, match=message):
