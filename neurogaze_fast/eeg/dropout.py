@@ -15,7 +15,8 @@ QUIET_RMS = 1.5
 this over FLAT_SECONDS is no EEG either, where the channel is otherwise much larger."""
 QUIET_SHARE = 1 / 8
 """How much less: this share of what the channel has in its livelier quarter (our choice; the
-calmest half second of the real recordings we have keeps a third of it)."""
+calmest half second of the real recordings we have keeps a third of it), or of half of what the
+typical channel has there: an electrode may be off for the whole clip."""
 ODD_SCALE = 200.0
 """Times the typical channel's size, or fraction of it, from which a channel's unit is doubted."""
 
@@ -24,8 +25,8 @@ def flat_samples(signal: np.ndarray, lost: np.ndarray, sfreq: float) -> np.ndarr
     """bool [C, T]: samples of [C, T] inside any 0.5 s over which a channel hardly moves.
 
     That is by less than FLAT_PEAK_TO_PEAK, or by no more than a converter's own noise while the
-    channel is much larger elsewhere. Only stretches without a lost sample (bool [C, T]) are looked
-    at.
+    channel, or the others, are much larger. Only stretches without a lost sample (bool [C, T]) are
+    looked at.
     """
     from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
@@ -58,8 +59,9 @@ def _quiet_channels(blocks: np.ndarray, lost: np.ndarray) -> list[tuple[int, flo
     spread = blocks.std(axis=2, dtype=np.float64)
     gone = lost[:, : count * half].reshape(blocks.shape).any(axis=2)
     lively = 3 * count // 4  # a quarter of the blocks is livelier
-    typical = np.partition(np.where(gone, 0.0, spread), min(lively, count - 1), axis=1)
-    limit = np.minimum(QUIET_RMS, QUIET_SHARE * typical[:, min(lively, count - 1)])
+    own = np.partition(np.where(gone, 0.0, spread), min(lively, count - 1), axis=1)
+    own = own[:, min(lively, count - 1)]
+    limit = np.minimum(QUIET_RMS, QUIET_SHARE * np.maximum(own, np.median(own) / 2))
     # Half of a stretch can hold all there is in it.
     calmest = np.where(gone, np.inf, spread).min(axis=1)
     return [(int(row), float(limit[row])) for row in np.flatnonzero(calmest < 2**0.5 * limit)]

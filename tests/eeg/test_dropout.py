@@ -174,9 +174,20 @@ def test_a_converters_noise_is_no_eeg(rms):
     assert flat[1, 1000:1500].mean() > 0.99
     assert flat[1].sum() < 520
     assert not flat[[0, 2, 3]].any()
-    # A channel that is that quiet throughout is no dropout; bad channels are found elsewhere.
-    signal[2] = np.random.default_rng(1).normal(0, 1.0, signal.shape[1])
-    assert not flat_samples(signal, none, 128)[2].any()
+
+
+@pytest.mark.parametrize("share", [5 / 6, 1])
+def test_an_electrode_that_is_off_for_the_clip_is_interpolated(share):
+    signal = noise(0)
+    quiet = round(share * signal.shape[1])
+    signal[5, :quiet] = np.random.default_rng(0).normal(0, 0.3, quiet)
+    assert np.flatnonzero(clean(trial(signal=signal)).interpolated).tolist() == [5]
+    # Near the reference a channel is small, and EEG.
+    signal = noise(0)
+    signal[5] *= np.float32(0.15)
+    cleaned = clean(trial(signal=signal))
+    assert not cleaned.interpolated.any()
+    assert cleaned.gaps == ()
 
 
 @pytest.mark.parametrize("rms", [0.2, 0.4])
