@@ -1,4 +1,4 @@
-"""The tables of README and docs/results.md, from the newest results.
+"""The tables of README, docs/results.md and docs/corruptions.md, from the newest results.
 
     python -m benchmarks.readme_tables     # a test fails where they differ from the files
 
@@ -8,6 +8,7 @@ Each lies between two markers. A row reads its own figures, so that none is writ
 import json
 from pathlib import Path
 
+from benchmarks import corruption_study
 from benchmarks.results_table import PAGE, PAPER, STUDIES, summary_of
 from benchmarks.scorecard import report
 from benchmarks.teacher_networks import table as teachers
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
 SHIPPED = ROOT / "neurogaze_fast/weights/compact/metrics.json"
 README = ROOT / "README.md"
+CORRUPTIONS = ROOT / "docs/corruptions.md"
 SPEED_HEAD = ["on a CPU", "ours", "baseline", "ratio"]
 KINDS = {"jpg": "JPEG", "png": "PNG"}
 STUDY = "1-ferplus-default"
@@ -219,6 +221,8 @@ BLOCKS = {
     (README, "results"): results,
     (README, "speed"): lambda: markdown_table(SPEED_HEAD, speed_rows()[:5]),
     (PAGE, "speed"): lambda: markdown_table(SPEED_HEAD, speed_rows()),
+    (CORRUPTIONS, "corruptions"): lambda: markdown_table(*corruption_study.arm_table()),
+    (CORRUPTIONS, "corruption kinds"): lambda: markdown_table(*corruption_study.kind_table()),
     (PAGE, "teachers"): lambda: teachers(newest("teacher-networks")),
 }
 

@@ -108,3 +108,18 @@ def test_the_page_shows_the_committed_results():
     text = results_table.PAGE.read_text()
     assert results_table.STUDIES.is_dir()
     assert results_table.replaced(text) == text, "run python -m benchmarks.results_table"
+
+
+def test_corrupted_scores_are_given_to_the_arm_they_are_of(tmp_path):
+    """Whatever order the runs were scored in; a folder of other arms is refused."""
+    from benchmarks.corruption_study import scored
+
+    folder = tmp_path / "corruptions/seed0"
+    folder.mkdir(parents=True)
+    runs = {f"{arm}/seed0": {"of": arm} for arm in ("b0", "shuffled", "b1")}
+    content = {"reference": "b0/seed0", "runs": runs}
+    (folder / "corruptions.json").write_text(json.dumps(content))
+    _, found = scored(tmp_path, tmp_path, ["b0", "b1", "shuffled"], 0, 1)
+    assert {arm: run["of"] for arm, run in found.items()} == {arm: arm for arm in found}
+    with pytest.raises(SystemExit, match="remove it"):
+        scored(tmp_path, tmp_path, ["b0", "b1"], 0, 1)
