@@ -34,7 +34,7 @@ TRAIN_FLAGS = """
 --kd-weight --kd-temperature --proto-weight --tau --sigma --hard-cells --distinct-cells --prototypes
 --centre-bank --geo-weight --variance-cap --margin --geo-start --geo-end --label-smoothing --epochs
 --batch-size --learning-rate --weight-decay --warmup --clip --ema --augment --crop-scale --flip
---select --loader --workers --cuda-graph --compile --amp-dtype --amp --device --threads
+--select --loader --workers --cuda-graph --compile --winograd --amp-dtype --amp --device --threads
 --deterministic --seed
 --checkpoint-minutes --log-every
 """.split()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from neurogaze_fast.student.folding import fold, normalisation_as_affine, with_weights
-from neurogaze_fast.training.small_map_conv import SmallMapConv2d
+from neurogaze_fast.training.conv3x3 import Conv3x3
 
 SHAPES = {
     "compact": ((32, 1), (64, 2), (128, 3), (256, 1)),
@@ -30,7 +30,7 @@ class FoldingBlock(nn.Module):
 
     def __init__(self, inplanes: int, planes: int, stride: int) -> None:
         super().__init__()
-        self.conv3 = SmallMapConv2d(inplanes, planes, 3, stride, 1, bias=False)
+        self.conv3 = Conv3x3(inplanes, planes, 3, stride, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(planes)
         self.conv1 = nn.Conv2d(inplanes, planes, 1, stride, bias=False)
         self.bn = nn.BatchNorm2d(planes)
@@ -76,7 +76,7 @@ class CompactNet(nn.Module):
         self.architecture, self.channels = architecture, channels
         stages = SHAPES[architecture]
         width = stages[0][0]
-        self.conv1: nn.Conv2d = SmallMapConv2d(channels, width, 3, 2, 1, bias=False)
+        self.conv1: nn.Conv2d = Conv3x3(channels, width, 3, 2, 1, bias=False)
         self.bn1: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         blocks: list[nn.Module] = []

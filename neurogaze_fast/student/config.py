@@ -148,6 +148,9 @@ class StudentOptions:
     GPU, and not with --amp-dtype fp16."""
     compile: bool = False
     """Compile the network with torch.compile (once for each image size)."""
+    winograd: bool = True
+    """Train 3x3 convolutions by Winograd's products (fewer, rounded a little differently), on CPUs
+    with bfloat16 arithmetic and --amp; scoring and everything else stay as they are."""
     amp_dtype: Literal["bf16", "fp16"] = "bf16"
     """Precision of --amp; fp16 adds a gradient scaler."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from neurogaze_fast.training.small_map_conv import SmallMapConv2d
+from neurogaze_fast.training.conv3x3 import Conv3x3
 
 STEMS = ("small", "imagenet")
 
@@ -122,7 +122,7 @@ class ResNet(nn.Module):
 
 
 def _conv(inplanes: int, planes: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    kind = SmallMapConv2d if kernel == 3 else nn.Conv2d
+    kind = Conv3x3 if kernel == 3 else nn.Conv2d
     return kind(inplanes, planes, kernel, stride, kernel // 2, bias=False)
 
 

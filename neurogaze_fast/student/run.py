@@ -36,6 +36,7 @@ from neurogaze_fast.student.networks import Student, build_student, load_weights
 from neurogaze_fast.student.objective import Objective, ObjectiveWeights
 from neurogaze_fast.student.targets import training_rows
 from neurogaze_fast.training.checkpoint import has_begun
+from neurogaze_fast.training.conv3x3 import allow_winograd
 from neurogaze_fast.training.run_folder import (
     BANK_FILE,
     CHECKPOINTS,
@@ -71,6 +72,7 @@ class TrainingRun:
             prototypes, cells = prototypes_and_cells(self.bank, config)
         rows = training_rows(faces["train"], config, cells, self.device)
         model = build_student(config.model, stem=config.stem)
+        allow_winograd(model, config.winograd)
         if config.init is not None and not (resuming and self._begun()):
             _initialise(model, config.init)
         weights = ObjectiveWeights.from_config(config)

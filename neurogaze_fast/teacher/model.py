@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from neurogaze_fast.artifacts import check_fields, verified_open, write_artifact
 from neurogaze_fast.errors import CheckpointError, OperatorError
+from neurogaze_fast.training.conv3x3 import Conv3x3
 from neurogaze_fast.training.run_folder import CHECKPOINTS, CONFIG_FILE
-from neurogaze_fast.training.small_map_conv import SmallMapConv2d
 
 if TYPE_CHECKING:
     from neurogaze_fast.teacher.networks import TeacherModel
@@ -55,7 +55,7 @@ class TeacherNet(nn.Module):
             layers += [
                 # Not nn.Conv2d: on a CPU the library's bfloat16 weight gradient of a 1x1 map reads
                 # memory nobody wrote, so now and then it is NaN (seen with torch 2.14 on AVX-512).
-                SmallMapConv2d(channels, stage, 3, stride=2, padding=1, bias=False),
+                Conv3x3(channels, stage, 3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(stage),
                 nn.GELU(),
             ]

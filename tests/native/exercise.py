@@ -109,6 +109,18 @@ def optimizer_step(kind):
                 )  # fmt: skip
 
 
+def conv3x3(kind):
+    for shape in ((1, 32, 32, 1, 1), (2, 32, 64, 5, 4), (3, 64, 32, 7, 9), (5, 32, 32, 33, 31)):
+        batch, channels, out, height, width = shape
+        for layout in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(batch, channels, height, width).to(torch.bfloat16, memory_format=layout)
+            x[-1, -1, -1, -1] = float("inf")
+            weight = torch.randn(out, channels, 3, 3).contiguous(memory_format=layout)
+            for tensor in (x, weight):
+                tensor.requires_grad_()
+            ops.conv3x3(x, weight).float().sum().backward()
+
+
 def augment(kind):
     ranges = Augmentation(rotation=90, scale=0.5, shift=0.9, cutout=1.5)
     for shape in ((3, 1, 1), (5, 48, 48), (2, 7, 13), (3, 20, 20, 3), (2, 300, 310)):

@@ -27,21 +27,22 @@ def build(kind, operators, csrc=CSRC, name="variant", sanitize=False):
     return emulate.build(sources, name, include, sanitize, CPU_FLAGS, first)
 
 
-def with_mistake(kind, file, right, wrong, namespace):
+def with_mistake(kind, file, right, wrong, namespace, wide=False):
     """A copy of csrc whose `file` has a mistake, and whose operators go to `namespace`.
 
     Always in the same folder, which is part of what a build is kept under. Without the half types
     and, on the CPU, without the wider instruction sets: a mistake is as wrong in float32, and the
-    build takes a fraction of the time.
+    build takes a fraction of the time. `wide` keeps them all, for a kernel that needs them.
     """
     folder = emulate.cache() / namespace / hashlib.sha256(wrong.encode()).hexdigest()[:8]
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(CSRC, folder)
     replace(folder / file, right, wrong)
-    for case in ("Half: return f(f16{});", "BFloat16: return f(bf16{});"):
-        replace(folder / "common" / "tensors.h", f"    case ScalarType::{case}\n", "")
-    wider = "#if defined(__x86_64__) || defined(_M_X64)\n#define NG_AVX2"
-    replace(folder / "cpu" / "simd.h", wider, "#if 0\n#define NG_AVX2")
+    if not wide:
+        for case in ("Half: return f(f16{});", "BFloat16: return f(bf16{});"):
+            replace(folder / "common" / "tensors.h", f"    case ScalarType::{case}\n", "")
+        wider = "#if defined(__x86_64__) || defined(_M_X64)\n#define NG_AVX2"
+        replace(folder / "cpu" / "simd.h", wider, "#if 0\n#define NG_AVX2")
     for source in (folder / KINDS[kind][0]).glob("*" + KINDS[kind][1]):
         text = source.read_text()
         text = text.replace("NG_REGISTER(m)", f"STABLE_TORCH_LIBRARY_IMPL({namespace}, CPU, m)")

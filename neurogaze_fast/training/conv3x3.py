@@ -1,9 +1,10 @@
-"""3x3 convolution whose weight gradient is one matrix product where the map is tiny (CPU only).
+"""3x3 convolutions computed the fastest way there is on a CPU: same parameters, same results.
 
-On a CPU the convolution library computes the weight gradient of a 512-channel 2x2 or 3x3 map
-several times slower than the same sum written as a matrix product over unfolded patches (figures
-in benchmarks/README.md). A 48-pixel face spends its last stage on just such maps. And with bf16 on
-a 1x1 map the library's gradient was sometimes NaN (torch 2.14.1, AVX-512), which this one is not.
+Large maps in bfloat16 take Winograd's products where the processor has them (ops/conv3x3.py). Tiny
+ones take their weight gradient as one matrix product over unfolded patches: the library computes
+that of a 512-channel 2x2 or 3x3 map several times slower (figures in benchmarks/README.md), and a
+48-pixel face spends its last stage on just such maps. And with bf16 on a 1x1 map the library's
+gradient was sometimes NaN (torch 2.14.1, AVX-512), which this one is not.
 """
 
 from __future__ import annotations
@@ -14,24 +15,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neurogaze_fast.ops.conv3x3 import conv3x3, conv3x3_native
+
 LARGEST_MAP = 16
 """Output pixels up to which unfolding wins."""
+SMALLEST_SIDE = 4
+"""Height and width from which Winograd's products win."""
 
 
-class SmallMapConv2d(nn.Conv2d):
-    """A bias-free 3x3, padding-1 ``nn.Conv2d``: same parameters, same result."""
+class Conv3x3(nn.Conv2d):
+    """A bias-free 3x3, padding-1 ``nn.Conv2d``: same parameters, same result up to rounding."""
+
+    winograd = True
+    """Whether training may take Winograd's products."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H/stride, W/stride]."""
-        stride = self.stride[0]
-        pixels = -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
-        tiny = x.device.type == "cpu" and torch.is_grad_enabled() and pixels <= LARGEST_MAP
-        if not tiny or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        other = x.device.type != "cpu" or not torch.is_grad_enabled()
+        if other or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return super().forward(x)
+        stride, weight = self.stride[0], self.weight
         if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            return _PatchGradient.apply(x.to(dtype), self.weight.to(dtype), stride)
-        return _PatchGradient.apply(x, self.weight, stride)
+            x = x.to(torch.get_autocast_dtype("cpu"))
+        rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
+        large = stride == 1 and min(rows, columns) >= SMALLEST_SIDE
+        if large and self.winograd and conv3x3_native(x, weight):
+            return conv3x3(x, weight)
+        if rows * columns <= LARGEST_MAP:
+            return _PatchGradient.apply(x, weight.to(x.dtype), stride)
+        return super().forward(x)
+
+
+def allow_winograd(model: nn.Module, allowed: bool) -> None:
+    """Let every :class:`Conv3x3` of `model` train by Winograd's products, or by none."""
+    for module in model.modules():
+        if isinstance(module, Conv3x3):
+            module.winograd = allowed
 
 
 class _PatchGradient(torch.autograd.Function):
