@@ -52,6 +52,7 @@ def _define(namespace: str, name: str) -> None:
 
 
 declare("cpu_level() -> int")
+declare("conv3x3_available() -> bool")
 
 
 def once(gradient: Tensor, leaf: Tensor) -> Tensor:
@@ -112,6 +113,8 @@ def status(device: str) -> tuple[bool, str]:
     found, detail = _load("_C" if device == "cpu" else "_C_cuda")
     if found and device == "cpu":
         detail = f"C++, {LEVELS[torch.ops.neurogaze_fast.cpu_level()]}"
+        if torch.ops.neurogaze_fast.conv3x3_available():
+            detail += " with bfloat16 products"
     elif not found and (device == "cpu" or torch.cuda.is_available()):
         warnings.warn(
             f"native {device} operators are not in use ({detail}): plain torch runs instead, more "

@@ -99,6 +99,5 @@ def _fake_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     return x.new_empty((gradient.shape[3], 3, 3, x.shape[3]), dtype=torch.float32)
 
 
-_library.declare("conv3x3_available() -> bool")
 _library.declare("conv3x3(Tensor x, Tensor weight, bool turned) -> Tensor", _fake)
 _library.declare("conv3x3_weight_gradient(Tensor x, Tensor gradient) -> Tensor", _fake_gradient)

@@ -60,6 +60,10 @@ def test_plain_torch_runs_where_it_is_asked_for_and_nothing_warns(plain):
     assert "RuntimeWarning" not in stderr
 
 
+def products():
+    return torch.ops.neurogaze_fast.conv3x3_available()
+
+
 @pytest.mark.parametrize("level", ["baseline", "avx2", "avx512", "unknown"])
 def test_every_level_gives_what_plain_torch_gives(cpu, plain, level):
     found, stderr = run(NEUROGAZE_CPU_LEVEL=level)
@@ -67,7 +71,8 @@ def test_every_level_gives_what_plain_torch_gives(cpu, plain, level):
     best = torch.ops.neurogaze_fast.cpu_level()
     asked = names.index({"baseline": "baseline", "avx2": "AVX2"}.get(level, "AVX-512"))
     if "NEUROGAZE_CPU_LEVEL" not in os.environ:
-        assert found["status"] == [True, f"C++, {names[min(asked, best)]}"]
+        more = " with bfloat16 products" if asked >= best and products() else ""
+        assert found["status"] == [True, f"C++, {names[min(asked, best)]}{more}"]
     assert "Warning" not in stderr
     dtypes = [torch.float64, torch.float32, torch.bfloat16]
     for index, (got, want) in enumerate(zip(found["results"], plain[0]["results"], strict=True)):
@@ -78,7 +83,8 @@ def test_every_level_gives_what_plain_torch_gives(cpu, plain, level):
 def test_levels_are_named_in_the_order_of_the_library(cpu):
     level = cpu.raw.cpu_level()
     assert level in (0, 1, 2)
-    assert _library.status("cpu") == (True, f"C++, {_library.LEVELS[level]}")
+    more = " with bfloat16 products" if products() else ""
+    assert _library.status("cpu") == (True, f"C++, {_library.LEVELS[level]}{more}")
 
 
 @pytest.mark.usefixtures("fresh")
