@@ -14,7 +14,7 @@ from neurogaze_fast.ops.conv3x3 import conv3x3_native
 # Channels, side of the map, batch: the stages at 48 and 32 px (small stem) and 112 px (ImageNet's).
 CASES = [
     (32, 24, 64), (64, 24, 64), (128, 12, 64), (256, 6, 64),
-    (64, 16, 64), (128, 8, 64), (256, 4, 64),
+    (64, 16, 64), (128, 8, 64), (256, 4, 64), (512, 2, 64),
     (64, 28, 32), (128, 14, 32), (256, 7, 32), (512, 4, 32),
 ]  # fmt: skip
 

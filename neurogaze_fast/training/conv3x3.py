@@ -1,10 +1,10 @@
 """3x3 convolutions computed the fastest way there is on a CPU: same parameters, same results.
 
-Large maps in bfloat16 take Winograd's products where the processor has them (ops/conv3x3.py). Tiny
-ones take their weight gradient as one matrix product over unfolded patches: the library computes
-that of a 512-channel 2x2 or 3x3 map several times slower (figures in benchmarks/README.md), and a
-48-pixel face spends its last stage on just such maps. And with bf16 on a 1x1 map the library's
-gradient was sometimes NaN (torch 2.14.1, AVX-512), which this one is not.
+In bfloat16 those with stride 1 take Winograd's products where the processor has them
+(ops/conv3x3.py). Elsewhere tiny maps take their weight gradient as one matrix product over unfolded
+patches: the library computes that of a 512-channel 2x2 or 3x3 map several times slower (figures in
+benchmarks/README.md), and a 48-pixel face spends its last stage on just such maps. And with bf16 on
+a 1x1 map the library's gradient was sometimes NaN (torch 2.14.1, AVX-512), which this one is not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from neurogaze_fast.ops.conv3x3 import conv3x3, conv3x3_native
 
 LARGEST_MAP = 16
 """Output pixels up to which unfolding wins."""
-SMALLEST_SIDE = 4
+SMALLEST_SIDE = 2
 """Height and width from which Winograd's products win."""
 
 
