@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _SAMPLES, _PLANES = 258, 262, 339, 277, 284
 _EXTRA, _COLOUR_MAP, _INKS, _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 338, 320, 332, 529, 530, 532
+_MOST, _SIGNED_MOST = 281, 341
 """TIFF's tags."""
 _FULL_RANGE, _COEFFICIENTS_601 = (0, 255, 128, 255, 128, 255), (0.299, 0.587, 0.114)
 _JPEGS_YCBCR: dict[int, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -36,7 +37,12 @@ _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """libtiff gives numbers in the machine's order; Pillow knows it of unsigned ones only."""
 _DIMMEST = 1 / 16
 """A deep picture whose brightest pixel is below this share of its range is not believed: it is
-rather of another range (12 bits in 16, 0 to 2 in floating point) than as good as black."""
+rather of another range (8 bits in 12, 0 to 2 in floating point) than as good as black."""
+_IN_16_BITS = (2**16 - 1, 2**15 - 1)
+"""White of 16 bits, unsigned and signed: what less deep pixels are often stored in."""
+_UNSURE = 2**14 - 1
+"""A picture in 16 bits that is no brighter may be a dark one, or one of 12 to 14 bits as X-ray,
+thermal and machine-vision cameras store them: its header must say which."""
 _SLACK = 1e-3
 """How far floating-point pixels may lie outside 0..1: resampling and rounding overshoot."""
 
@@ -104,7 +110,7 @@ def _deep_colour(image: Any, again: Callable[[], Any], channels: str, order: str
 
     if channels == "LA":  # both bytes of grey and of alpha fit into four channels
         pixels = np.asarray(_read_as(image, "RGBA"))
-        return Image.fromarray(_rounded(pixels[..., 0], pixels[..., 1]))
+        return Image.fromarray(_narrowed(image, channels, pixels[..., 0], pixels[..., 1]))
     plain = channels.replace("a", "A")  # not divided by alpha yet
     with again() as other:
         first, second = (
@@ -112,9 +118,66 @@ def _deep_colour(image: Any, again: Callable[[], Any], channels: str, order: str
             for opened, end in ((image, "B"), (other, "L"))
         )
     big = order.startswith("B") or (order.startswith("N") and sys.byteorder == "big")
-    pixels = _rounded(first, second) if big else _rounded(second, first)
+    pixels = _narrowed(image, channels, *((first, second) if big else (second, first)))
     mode = channels if channels == "RGBa" else image.mode
     return Image.frombytes(mode, image.size, pixels.tobytes())
+
+
+def _narrowed(image: Any, channels: str, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """8 bits, rounded, of 16 in each channel by their bytes, by the depth that they really have."""
+    if channels in ("CMYK", "RGBa"):  # little ink is a light picture, little colour may be alpha's
+        return _rounded(high, low)
+    values = high.astype(np.uint16) << 8 | low
+    white = _white(image, values if high.ndim == 2 else values[..., :3], 2**16 - 1)
+    return _rounded(high, low) if white == 2**16 - 1 else _eighths(values, white)
+
+
+def _eighths(values: np.ndarray, white: int) -> np.ndarray:
+    """uint8 of whole numbers from 0 to `white`, rounded; what is above is white."""
+    return ((values.clip(0, white).astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+
+
+def _white(image: Any, values: np.ndarray, full: int) -> int:
+    """The value that white has in pixels stored in 16 bits, of which it may use fewer.
+
+    Args:
+        values: The colours' whole numbers, from 0 to `full`.
+        full: White of all the bits.
+
+    Raises:
+        CorruptImage: neither the header nor the pixels say whether it is dark or less deep.
+    """
+    high, bits = int(values.max(initial=0)), _stated_bits(image)
+    if image.format == "PNG" and bits:
+        # PNG wants fewer bits moved up to the 16, with zeros or their own first bits below them;
+        # many cameras leave them where they are.
+        moved_up = high >= 2**bits or not (values % 2 ** (16 - bits)).any()
+        return full if moved_up else 2**bits - 1
+    if bits and high < 2**bits:
+        return min(full, 2**bits - 1)
+    if high > _UNSURE or not (values % 256).any() or not (values % 257).any():
+        return full  # bright, or 8 bits spread over the 16
+    depth = max(high.bit_length(), 8)
+    raise CorruptImage(
+        f"its pixels go from {int(values.min())} to {high} where 16 bits have 0 to {full}, and its "
+        f"header does not say whether it is a dark picture or one of {depth} bits: scale it, save "
+        "it with 8 bits, or state its depth (a PNG's sBIT, or 2^bits - 1 as a TIFF's "
+        "MaxSampleValue)"
+    )
+
+
+def _stated_bits(image: Any) -> int:
+    """How many of its 16 bits a picture's header says are used, or 0."""
+    if image.format == "PNG":
+        found = image.info.get("sBIT", b"")
+        bits = max(found if len(found) in (1, 3) else found[:-1], default=0)  # without alpha's
+        return bits if bits <= 16 else 0
+    most = 0
+    if image.format == "TIFF":
+        most = int(_tag(image, _MOST) or _tag(image, _SIGNED_MOST) or 0)
+    bits = (most + 1).bit_length() - 1
+    # Anything else is the brightest pixel's value, which says nothing of white's.
+    return bits if most == 2**bits - 1 and 8 <= bits <= 16 else 0
 
 
 def _rounded(high: np.ndarray, low: np.ndarray) -> np.ndarray:
@@ -165,7 +228,9 @@ def _scaled(image: Any, signed: bool) -> Image.Image:
     low, high = float(values.min()), float(values.max())
     slack = _SLACK if image.mode == "F" else 0.0
     full = _full_scale(image, high, slack, signed)
-    if full is None or low < -slack * full or 0 < high < _DIMMEST * full * (full > 1):
+    in_16_bits = full in _IN_16_BITS
+    dim = 0 < high < _DIMMEST * (full or 0) and full != 1 and not in_16_bits
+    if full is None or low < -slack * full or dim:
         wanted = "0 to 1 or 0 to 255" if image.mode == "F" else f"0 to {full or 65535:.0f}"
         raise CorruptImage(
             f"its pixels go from {low:.6g} to {high:.6g}, which is not the range of a picture of "
@@ -174,8 +239,7 @@ def _scaled(image: Any, signed: bool) -> Image.Image:
     if image.mode == "F":
         grey = np.rint(values.clip(0, full) * (255 / full)).astype(np.uint8)
     else:  # rounded, in integers
-        whole = int(full)
-        grey = ((values.astype(np.uint32) * 255 + whole // 2) // whole).astype(np.uint8)
+        grey = _eighths(values, _white(image, values, int(full)) if in_16_bits else int(full))
     # Pillow inverts such files of 8 bits only.
     inverted = image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
     return Image.fromarray(255 - grey if inverted else grey)

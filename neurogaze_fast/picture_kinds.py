@@ -20,7 +20,6 @@ _BEGINNINGS = (
     (b"PK\x03\x04", "a ZIP archive: unpack it"),
     (b"\x1f\x8b", "a gzip archive: unpack it"),
     (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
-    (b"\xff\xd8\xff", "a damaged JPEG: its headers cannot be read"),
     (b"\x89PNG", "a damaged PNG: its headers cannot be read"),
     (b"GIF8", "a damaged GIF: its headers cannot be read"),
     (b"BM", "a damaged BMP: its headers cannot be read"),
@@ -49,6 +48,10 @@ def describe_kind(data: bytes | np.ndarray) -> str:
     for beginning, words in _BEGINNINGS:
         if head.startswith(beginning):
             return words
+    if head.startswith(b"\xff\xd8\xff"):
+        return _describe_jpeg(bytes(data))
+    if head[128:132] == b"DICM":
+        return "a DICOM picture, which is not read: export it, by its window, as PNG of 8 bits"
     if head.startswith(_TIFF):
         return _describe_tiff(bytes(data))
     if head[4:8] == b"ftyp":
@@ -73,6 +76,20 @@ def describe_kind(data: bytes | np.ndarray) -> str:
     if re.fullmatch(rb"[\t\r\n\x20-\x7e]+", head):
         return f"a text that begins {head[:_SHOWN].decode()!r}: download the picture again"
     return "of no known kind (JPEG, PNG, WebP, BMP, TIFF, GIF and AVIF are read)"
+
+
+def _describe_jpeg(data: bytes) -> str:
+    """What is unusual in the frame header of a JPEG, where one is found."""
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            bits = data[at + 4]
+            if bits != 8:
+                return f"a JPEG of {bits} bits, which is not read: save it as PNG of 8 bits"
+            break
+        at += 2 + length
+    return "a damaged JPEG: its headers cannot be read"
 
 
 def _describe_tiff(data: bytes) -> str:

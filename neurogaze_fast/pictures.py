@@ -2,8 +2,8 @@
 
 Every picture comes out upright (its EXIF orientation is applied) and 8 bits deep, whatever it was:
 
-* 12 and 16 bits are scaled by the full range of their depth and rounded; 32-bit integers and
-  floating point have no range of their own and must be recognisable (see picture_depth.py);
+* 12 and 16 bits are scaled by the full range of their depth and rounded; 16 bits of which fewer may
+  be used, 32-bit integers and floating point must be recognisable (see picture_depth.py);
 * palettes, CMYK, YCbCr and Lab become RGB, one bit becomes 0 and 255;
 * transparency and colour profiles are ignored; of an animation the first picture is taken.
 
@@ -187,9 +187,12 @@ def _opened(data: bytes | np.ndarray, formats: Sequence[str]) -> Image.Image:
     data = bytes(data)
     if "HEIF" in formats and is_heic(data):
         return Image.open(io.BytesIO(data), formats=_heif())
+    depth = b""
     if data.startswith(_PNG):
-        data = _pixels_of_png(data)
-    return Image.open(io.BytesIO(data), formats=_available(tuple(formats)))
+        data, depth = _pixels_of_png(data)
+    image = Image.open(io.BytesIO(data), formats=_available(tuple(formats)))
+    image.info["sBIT"] = depth  # which Pillow passes over
+    return image
 
 
 @cache
@@ -213,8 +216,8 @@ def _heif() -> list[str]:
     return ["HEIF"]
 
 
-def _pixels_of_png(data: bytes) -> bytes:
-    """A PNG without the chunks that say nothing about its pixels.
+def _pixels_of_png(data: bytes) -> tuple[bytes, bytes]:
+    """A PNG without the chunks that say nothing about its pixels, and what its sBIT chunk holds.
 
     Pillow keeps all text and the colour profile and refuses a picture that has much of it. Those
     that may say which way is up stay, unless they inflate to more than such a note needs.
@@ -222,7 +225,7 @@ def _pixels_of_png(data: bytes) -> bytes:
     Raises:
         CorruptImage: a checksum is wrong; Pillow does not compare those of the pixels.
     """
-    kept, position, texts = [_PNG], len(_PNG), set()
+    kept, position, texts, depth = [_PNG], len(_PNG), set(), b""
     while position + 12 <= len(data):
         end = position + 12 + int.from_bytes(data[position : position + 4])
         if end > len(data):
@@ -234,6 +237,8 @@ def _pixels_of_png(data: bytes) -> bytes:
             raise CorruptImage(f"a damaged PNG: the checksum of an {name!r} chunk is wrong")
         if critical or kind in _PNG_KEPT:
             kept.append(chunk)
+        elif kind == b"sBIT":
+            depth = chunk[8:-4]
         elif kind in (b"tEXt", b"zTXt", b"iTXt") and len(chunk) <= _PNG_TEXT:
             keyword, _, rest = chunk[8:-4].partition(b"\0")
             if keyword in _PNG_TURNED_BY and keyword not in texts and _inflates_little(kind, rest):
@@ -241,8 +246,8 @@ def _pixels_of_png(data: bytes) -> bytes:
                 kept.append(chunk)
         position = end
         if kind == b"IEND":
-            return b"".join(kept)
-    return b"".join([*kept, data[position:]])  # cut short: Pillow says how
+            return b"".join(kept), depth
+    return b"".join([*kept, data[position:]]), depth  # cut short: Pillow says how
 
 
 def _inflates_little(kind: bytes, text: bytes) -> bool:

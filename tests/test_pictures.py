@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from neurogaze_fast.deploy.server.http_errors import RequestError
 from neurogaze_fast.deploy.server.pictures import decode_picture
 from neurogaze_fast.deploy.vision.inputs import read_picture
 from neurogaze_fast.faces.decode import plausible
@@ -279,7 +280,7 @@ def test_twelve_bits_are_scaled_by_their_own_range():
 
 
 @pytest.mark.parametrize(("pixels", "found"), [
-    (DEEP // 257 * 13, "from 260 to 2756, .*0 to 65535"),  # 12 bits in 16
+    (DEEP // 257 * 13, "from 260 to 2756 where 16 bits have 0 to 65535.* or one of 12 bits"),
     (GREY.astype(np.int32) * 2**20, "from .* to 2.2.*e.08"),
     (GREY.astype(np.int32) - 30, "from -10 to 182"),
     (GREY.astype(np.float32) * 257, "from 5140 to 54484.* .0 to 1 or 0 to 255"),
@@ -292,6 +293,84 @@ def test_deep_pixels_of_no_known_range_are_refused_with_what_was_found(pixels, f
     for decode in (decode_rgb, decode_grey):
         with pytest.raises(CorruptImage, match=found):
             decode(saved(pixels, "TIFF"))
+
+
+def in_16(bits, pixels=EVERY):
+    """Pixels of fewer bits as many cameras store them: low in the 16."""
+    return pixels >> (16 - bits)
+
+
+def stated(pixels, bits, colour):
+    """A deep PNG whose sBIT chunk says the bits of each channel."""
+    data = png16(pixels, colour)
+    return data[:33] + chunk(b"sBIT", bytes(bits)) + data[33:]
+
+
+NEAR = ROUNDED.astype(int)
+DARK8 = GREY // 4 * np.uint16(257)
+DEEP14 = in_16(14)
+LESS_DEEP = {
+    "a 14-bit PNG that says so": (stated(DEEP14, [14], 0), NEAR),
+    "a 13-bit PNG that says so": (stated(in_16(13), [13], 0), NEAR),
+    "a 15-bit PNG that says so": (stated(in_16(15), [15], 0), NEAR),
+    "14 bits moved up, as PNG wants it": (stated(DEEP14 << 2, [14], 0), NEAR),
+    "a dark one of 14 bits, moved up": (stated(DEEP14 >> 4 << 2, [14], 0), NEAR / 16),
+    "a dark one of 16 bits": (stated(EVERY // 5, [16], 0), NEAR / 5),
+    "14 bits of colour": (stated(in_16(14, EVERY3), [14, 14, 14], 2), ROUNDED3),
+    "14 bits of colour and alpha": (
+        stated(np.dstack([in_16(14, EVERY3), OPAQUE]), [14, 14, 14, 16], 6), ROUNDED3
+    ),
+    "14 bits of grey and alpha": (stated(np.dstack([DEEP14, OPAQUE]), [14, 16], 4), NEAR),
+    "a TIFF whose largest value is 14 bits'": (tiff(DEEP14, tag_281=16383), NEAR),
+    "such a signed TIFF": (tiff(DEEP14.astype("i2"), tag_341=16383), NEAR),
+    "such a TIFF of colour": (tiff(in_16(14, EVERY3), ">", 2, tag_281=(16383,) * 3), ROUNDED3),
+    "a dark TIFF of 16 bits": (tiff(EVERY // 5, tag_281=65535), NEAR / 5),
+    "a dark one that had 8 bits": (saved(DARK8, "PNG"), GREY // 4),
+    "such a one, moved up": (saved(DARK8 // 257 * 256, "TIFF"), GREY // 4),
+    "a dark one of colour that had 8 bits": (png16(RGB // 8 * np.uint16(257), 2), RGB // 8),
+    "little ink": (tiff(np.dstack([(65535 - EVERY3) // 5, OPAQUE * 0]), "<", 5),
+                   255 - (255 - ROUNDED3.astype(int)) / 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LESS_DEEP)
+def test_sixteen_bits_of_which_fewer_are_used_are_read_by_the_depth_that_is_stated(kind):
+    data, wanted = LESS_DEEP[kind]
+    assert difference(data, np.asarray(wanted))[0] <= 1
+
+
+UNSTATED = {
+    "14 bits": (saved(DEEP14, "PNG"), "to 16383 .* 0 to 65535, .* one of 14 bits"),
+    "13 bits": (saved(in_16(13), "TIFF"), "to 8191 .* one of 13 bits"),
+    "signed": (tiff(DEEP14.astype("i2")), "to 16383 .* 0 to 32767, .* one of 14 bits"),
+    "in 32 bits": (tiff(DEEP14.astype("i4")), "one of 14 bits"),
+    "colour": (png16(in_16(14, EVERY3), 2), "one of 14 bits"),
+    "12 bits of colour": (tiff(in_16(12, EVERY3), photometric=2), "one of 12 bits"),
+    "colour and alpha": (png16(np.dstack([in_16(14, EVERY3), OPAQUE]), 6), "one of 14 bits"),
+    "grey and alpha": (png16(np.dstack([DEEP14, OPAQUE]), 4), "one of 14 bits"),
+    "the brightest pixel's value is no depth": (tiff(EVERY // 5, tag_281=13107), "of 14 bits"),
+    "a depth that the pixels exceed": (tiff(EVERY // 5, tag_281=4095), "of 14 bits"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSTATED)
+def test_dark_or_less_deep_is_refused_where_it_cannot_be_told(kind):
+    data, words = UNSTATED[kind]
+    for decode in (decode_rgb, decode_grey):
+        with pytest.raises(CorruptImage, match=words):
+            decode(data)
+    if data.startswith(b"\x89PNG"):
+        with pytest.raises(RequestError, match=words):
+            decode_picture(data, 10_000, 10_000)
+    assert not plausible(np.frombuffer(data, np.uint8))  # nor does training's other decoder see it
+
+
+def test_a_jpeg_of_twelve_bits_is_called_that():
+    data = bytearray(saved(GREY, "JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 12
+    assert not plausible(np.frombuffer(data, np.uint8))
+    with pytest.raises(UnknownKind, match="a JPEG of 12 bits, which is not read"):
+        decode_rgb(bytes(data))
 
 
 def test_black_is_black_at_every_depth():
@@ -381,6 +460,7 @@ NONE = {
     "a JPEG XL picture": b"\xff\x0a" + bytes(300),
     "a JPEG 2000 picture": saved(COLOUR, "JPEG2000"),
     "a Photoshop file": b"8BPS\0\1" + bytes(30),
+    "a DICOM picture": bytes(128) + b"DICM\2\0\0\0",
     "a PDF document": b"%PDF-1.7\n",
     "a ZIP archive": b"PK\3\4" + bytes(40),
     "a gzip archive": b"\x1f\x8b\x08" + bytes(40),

@@ -44,6 +44,17 @@ inline void check_scalar(const Tensor& t, const Tensor& like, const char* name) 
                   name, " must be one float32 on the parameters' device");
 }
 
+// A step's own numbers, where they lie: those of a GPU are never read on the host.
+struct Scalars {
+  const float *rate, *norm, *skip, *follow;
+};
+
+inline Scalars optimizer_scalars(const Tensor& rate, const Tensor& norm, const Tensor& skip,
+                                 const Tensor& follow, const Tensor& like) {
+  for (const Tensor* t : {&rate, &norm, &skip, &follow}) check_scalar(*t, like, "a scalar");
+  return {data<float>(rate), data<float>(norm), data<float>(skip), data<float>(follow)};
+}
+
 using Tensors = std::vector<Tensor>;
 
 inline std::vector<Slot> optimizer_slots(const Tensors& parameters, const Tensors& gradients,

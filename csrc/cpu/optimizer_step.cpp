@@ -86,15 +86,14 @@ void optimizer_step(Tensors parameters, Tensors gradients, Tensors means, Tensor
   const std::vector<Slot> slots =
       optimizer_slots(parameters, gradients, means, squares, averages, steps);
   if (slots.empty()) return;
-  for (const Tensor* t : {&rate, &norm, &skip, &follow}) check_scalar(*t, parameters[0], "a scalar");
+  const Scalars at = optimizer_scalars(rate, norm, skip, follow, parameters[0]);
   const AdamWOptions options{weight_decay, beta1, beta2, eps, clip};
-  const bool bad = *data<float>(skip) != 0.0f;
+  const bool bad = *at.skip != 0.0f;
   std::vector<Chunk> chunks;
   std::vector<AdamW> each;
   for (size_t i = 0; i < slots.size(); ++i) {
     if (!bad) *slots[i].step += 1.0f;
-    each.push_back(adamw(options, *slots[i].step, *data<float>(rate), *data<float>(norm), bad,
-                         *data<float>(follow)));
+    each.push_back(adamw(options, *slots[i].step, *at.rate, *at.norm, bad, *at.follow));
     add_chunks(chunks, i, slots[i].size);
   }
   torch::stable::parallel_for(0, chunks.size(), 2, [&](int64_t begin, int64_t end) {

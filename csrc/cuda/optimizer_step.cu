@@ -75,10 +75,6 @@ __global__ void __launch_bounds__(kTensors) count_kernel(Table table, const floa
   if (int(threadIdx.x) < table.count && *skip == 0.0f) *table.slots[threadIdx.x].step += 1.0f;
 }
 
-struct Scalars {
-  const float *rate, *norm, *skip, *follow;
-};
-
 __global__ void __launch_bounds__(kThreads) update_kernel(Table table, AdamWOptions options,
                                                           Scalars at) {
   __shared__ AdamW shared;
@@ -147,10 +143,9 @@ void optimizer_step(Tensors parameters, Tensors gradients, Tensors means, Tensor
   const std::vector<Slot> slots =
       optimizer_slots(parameters, gradients, means, squares, averages, steps);
   if (slots.empty()) return;
-  for (const Tensor* t : {&rate, &norm, &skip, &follow}) check_scalar(*t, parameters[0], "a scalar");
+  const Scalars at = optimizer_scalars(rate, norm, skip, follow, parameters[0]);
   const OnDevice device(parameters[0]);
   const AdamWOptions options{weight_decay, beta1, beta2, eps, clip};
-  const Scalars at{data<float>(rate), data<float>(norm), data<float>(skip), data<float>(follow)};
   const int64_t blocks = blocks_for(slots);
   for_each_table(slots, [&](const Table& table, int64_t) {
     NG_LAUNCH((count_kernel), dim3(1), dim3(kTensors), 0, device.stream(), table, at.skip);

@@ -7,9 +7,7 @@ there whole or not at all. The manifest of a piece says which job it belongs to.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,11 +22,14 @@ from neurogaze_fast.eeg.job import FIELDS, Job, job_id, refuse_another
 from neurogaze_fast.eeg.measure import Found, Part
 from neurogaze_fast.eeg.pieces import owners
 from neurogaze_fast.eeg.recording import LeftOut, Trial
-from neurogaze_fast.errors import ArtifactError, RunInUseError
+from neurogaze_fast.errors import ArtifactError
+from neurogaze_fast.locks import lock_file
 
 KIND = "EEG measurements"
 JOB_FILE = "job.json"
 FOLDER = "measured"
+LOCK_FILE = ".lock"
+"""There while a process is at it, or was when it was killed."""
 Shard = tuple[int, int]
 """(i, n): the i-th of n, from 1."""
 _ARRAYS = ("power", "level", "start", "flags", "signals", "positions")
@@ -198,20 +199,13 @@ def sole_user(folder: Path) -> Iterator[None]:
     Raises:
         RunInUseError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    taken = (
+        f"Another process is preparing {folder} at this moment, so it was left alone. Wait "
+        "until that one ends or stop it; then the same command goes on from what it kept."
+    )
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUseError(
-                f"Another process is preparing {folder} at this moment, so it was left alone. Wait "
-                "until that one ends or stop it; then the same command goes on from what it kept."
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield
+        with lock_file(folder / LOCK_FILE, taken, lambda _: None):
+            yield
     finally:
-        os.close(descriptor)
         with suppress(OSError):  # it is in use
             folder.rmdir()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neurogaze_fast.eeg.gaps import Gap, gap_of_annotation
+from neurogaze_fast.eeg.gdf import gdf_units
 
 if TYPE_CHECKING:
     import mne
@@ -53,3 +55,22 @@ def own_rates(raw: mne.io.BaseRaw) -> dict[str, float]:
             if rate < rates.max():
                 found[name] = min(rate, found.get(name, rate))
     return found
+
+
+def units_of_raw(raw: mne.io.BaseRaw) -> dict[str, tuple[str, float]]:
+    """Name -> (unit, what MNE multiplies values in it by), of channels MNE may not give in volts.
+
+    Raises:
+        ValueError: a GDF's header does not hold its units.
+    """
+    path = raw.filenames[0]
+    if path is not None and Path(path).suffix.lower() == ".gdf":
+        factors = raw._raw_extras[0]["units"]
+        named = zip(raw.ch_names, gdf_units(Path(path)), factors, strict=True)
+        return {name: (unit, float(factor)) for name, unit, factor in named}
+    units = getattr(raw, "_orig_units", None) or {}
+    kinds = zip(raw.ch_names, raw.get_channel_types(), strict=True)
+    # BrainVision's: units whose spelling MNE does not know.
+    return {
+        name: (str(units[name]), 1.0) for name, kind in kinds if kind == "misc" and units.get(name)
+    }

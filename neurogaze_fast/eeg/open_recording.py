@@ -12,7 +12,7 @@ from neurogaze_fast.eeg.bids_sidecar import with_sidecars
 from neurogaze_fast.eeg.defects import one_line
 from neurogaze_fast.eeg.edf import EdfFile, Signal, UnreadableError
 from neurogaze_fast.eeg.gaps import Gap
-from neurogaze_fast.eeg.mne_raw import gaps_of_raw, lowpass_of_raw, own_rates
+from neurogaze_fast.eeg.mne_raw import gaps_of_raw, lowpass_of_raw, own_rates, units_of_raw
 from neurogaze_fast.eeg.places import info_points
 from neurogaze_fast.eeg.sphere import HEAD, Sphere
 from neurogaze_fast.eeg.table_recording import TableFile
@@ -149,24 +149,24 @@ class _MneRecording:
         self._sfreq = float(raw.info["sfreq"])
         self.seconds = raw.n_times / self._sfreq
         lowpass = lowpass_of_raw(raw)
-        units = getattr(raw, "_orig_units", None) or {}
         self.channels, self._names, self._scale = [], [], []
         others = set()
         self._slower = own_rates(raw)
+        told = units_of_raw(raw)
         for name, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True):
-            unit = str(units.get(name, ""))
-            # MNE calls a channel of BrainVision "misc" where it does not know the unit's spelling,
-            # and gives its values in that unit.
-            misspelt = kind == "misc" and bool(unit)
-            if kind != "eeg" and not misspelt:
+            # MNE calls a channel of BrainVision "misc" where it does not know the unit's spelling.
+            if kind != "eeg" and not (kind == "misc" and name in told):
                 others.add(kind)
                 continue
-            scale = microvolts_per(unit) if misspelt else 1e6
+            unit, given = told.get(name, ("V", 1.0))
+            scale = microvolts_per(unit)
             problem = unknown_unit(unit) if scale is None else None
             bad = name in raw.info["bads"]
-            self.channels.append(Channel(name, self._sfreq, lowpass[name], problem, bad))
+            self.channels.append(
+                Channel(name, self._sfreq, lowpass[name], problem, bad, has_unit=bool(unit))
+            )
             self._names.append(name)
-            self._scale.append(scale or 0.0)
+            self._scale.append((scale or 0.0, given))
         if not self.channels:
             kinds = ", ".join(sorted(others)) or "none"
             raise UnreadableError(
@@ -187,7 +187,11 @@ class _MneRecording:
             data = data[:, first - span[0] : last - span[0]]
         except Exception as cause:  # a damaged file shows here, because samples are read late
             raise UnreadableError("cannot be read by MNE", one_line(cause)) from cause
-        data *= np.array([self._scale[i] for i in channels])[:, None]
+        scales = []
+        for i in channels:
+            scale, given = self._scale[i]
+            scales.append((microvolts_per(self.channels[i].unit) or scale) / given)
+        data *= np.array(scales)[:, None]
         return np.ascontiguousarray(data, dtype=np.float32)
 
 

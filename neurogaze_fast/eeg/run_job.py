@@ -22,7 +22,7 @@ from neurogaze_fast.eeg.build import clean_options
 from neurogaze_fast.eeg.config import PrepareEegConfig
 from neurogaze_fast.eeg.job import describe, roots
 from neurogaze_fast.eeg.joinable import joinable
-from neurogaze_fast.eeg.journal import FOLDER, Journal, sole_user
+from neurogaze_fast.eeg.journal import FOLDER, LOCK_FILE, Journal, sole_user
 from neurogaze_fast.eeg.map_files import MapWriter, refuse_existing
 from neurogaze_fast.eeg.maps import MapSet
 from neurogaze_fast.eeg.measure import Found, measured
@@ -127,7 +127,8 @@ def _unfinished(out: Path) -> bool:
     """Whether a folder is what an earlier start left, to be gone on with."""
     if (out / FOLDER).is_dir():
         return True
-    return (out / UNFINISHED).is_dir() and not (out / MAPS).exists()
+    begun = (out / UNFINISHED).is_dir() or (out / LOCK_FILE).exists()
+    return begun and not (out / MAPS).exists()
 
 
 def _forget(config: PrepareEegConfig) -> None:

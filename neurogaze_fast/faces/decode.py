@@ -53,7 +53,7 @@ def plausible(data: np.ndarray) -> bool:
 
 
 def _jpeg_fits(data: np.ndarray) -> bool:
-    """Whether a JPEG's frame header is found, with a permitted size and one or three channels."""
+    """Whether a JPEG's frame header is found: a permitted size, 8 bits, one or three channels."""
     at = 2
     while at + 10 <= len(data) and data[at] == 0xFF:
         marker = int(data[at + 1])
@@ -64,6 +64,7 @@ def _jpeg_fits(data: np.ndarray) -> bool:
             height, width = (int.from_bytes(data[i : i + 2].tobytes()) for i in (at + 5, at + 7))
             return (
                 0 < height * width <= MAX_PIXELS
+                and data[at + 4] == 8
                 and data[at + 9] in (1, 3)
                 and _JPEG_TURNED not in data[:at].tobytes()
             )

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from neurogaze_fast.artifacts import atomic_write, check_fields, fsync_folder, seal, unseal
 from neurogaze_fast.config import to_dict
-from neurogaze_fast.errors import ConfigError, OutputExistsError, RunInUseError
+from neurogaze_fast.errors import ConfigError, OutputExistsError
+from neurogaze_fast.locks import locked
 
 CONFIG_FILE = "config.json"
 BANK_FILE = "bank.safetensors"
@@ -87,10 +87,6 @@ def read_config(path: Path) -> dict[str, Any]:
     return sealed
 
 
-_held: set[int] = set()
-"""Descriptors of the runs this process writes."""
-
-
 @contextmanager
 def sole_writer(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a run for this process; a second one that would write it is told.
@@ -102,39 +98,22 @@ def sole_writer(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         RunInUseError: another process holds it. ConfigError: there is no config.json.
     """
     path = folder / CONFIG_FILE
-    try:
+    taken = (
+        f"Another process is training {folder} at this moment, so it was left alone. Wait "
+        "until that one ends or stop it; then --resume goes on from what it saved."
+    )
+
+    def unlocked(cause: OSError) -> None:
+        say(
+            f"The file system of {folder} cannot lock files ({cause.strerror}): take care that "
+            "no other process continues this run."
+        )
+
+    with ExitStack() as stack:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS locks what may be written
-        except PermissionError:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as cause:
-        raise ConfigError(
-            f"{path} cannot be opened ({cause.strerror}): is this a run folder?"
-        ) from cause
-    _held.add(descriptor)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUseError(
-                f"Another process is training {folder} at this moment, so it was left alone. Wait "
-                "until that one ends or stop it; then --resume goes on from what it saved."
-            ) from None
+            stack.enter_context(locked(path, taken, unlocked))
         except OSError as cause:
-            say(
-                f"The file system of {folder} cannot lock files ({cause.strerror}): take care that "
-                "no other process continues this run."
-            )
+            raise ConfigError(
+                f"{path} cannot be opened ({cause.strerror}): is this a run folder?"
+            ) from cause
         yield
-    finally:
-        _held.discard(descriptor)
-        os.close(descriptor)
-
-
-def _let_go() -> None:
-    """In a forked process: a decoder that outlives its killed parent must not hold the run."""
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_let_go)

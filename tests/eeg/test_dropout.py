@@ -176,6 +176,33 @@ def test_a_converters_noise_is_no_eeg(rms):
     assert not flat[[0, 2, 3]].any()
 
 
+@pytest.mark.parametrize(
+    ("sfreq", "hertz", "rms"),
+    [(128, 50, 5), (128, 60, 5), (256, 50.1, 5), (256, 59.9, 5), (512, 50, 40), (512, 60, 40)],
+)
+def test_mains_on_a_channel_that_is_off_are_no_eeg(sfreq, hertz, rms):
+    """A lead without its electrode hums, a little distorted, about an offset of its own."""
+    signal = noise(0, channels=4, seconds=60, sfreq=sfreq).astype(np.float64)
+    first, last = 8 * sfreq, 12 * sfreq
+    phase = 2 * np.pi * hertz * np.arange(last - first) / sfreq
+    hum = np.sin(phase + 1) + (0.2 * np.sin(3 * phase) if 3 * hertz < sfreq / 2 else 0)
+    quiet = np.random.default_rng(0).normal(4300, 0.2, last - first)
+    signal[1, first:last] = quiet + rms * 2**0.5 * hum
+    flat = flat_samples(signal, np.zeros(signal.shape, bool), sfreq)
+    assert flat[1, first:last].mean() > 0.98
+    assert flat[1].sum() < last - first + 0.3 * sfreq
+    assert not flat[[0, 2, 3]].any()
+
+
+@pytest.mark.parametrize("hertz", [50, 60])
+def test_eeg_under_strong_mains_is_eeg(hertz):
+    signal = noise(0, channels=4, seconds=60, sfreq=256)
+    time = np.arange(signal.shape[1]) / 256
+    signal[2] *= np.float32(0.2)
+    signal += (80 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+    assert not flat_samples(signal, np.zeros(signal.shape, bool), 256).any()
+
+
 @pytest.mark.parametrize("share", [5 / 6, 1])
 def test_an_electrode_that_is_off_for_the_clip_is_interpolated(share):
     signal = noise(0)
@@ -190,11 +217,14 @@ def test_an_electrode_that_is_off_for_the_clip_is_interpolated(share):
     assert cleaned.gaps == ()
 
 
-@pytest.mark.parametrize("rms", [0.2, 0.4])
-def test_noise_in_a_dropout_does_not_reach_other_clips(tmp_path, untouched, rms):
+@pytest.mark.parametrize(("rms", "hum"), [(0.2, 0), (0.4, 0), (0.2, 5)])
+def test_noise_in_a_dropout_does_not_reach_other_clips(tmp_path, untouched, rms, hum):
     films, rests = recorded("all")
     lost = films[1][:, FIRST:LAST]
     lost += np.random.default_rng(0).normal(0, rms, lost.shape).astype(lost.dtype)
+    lost += (hum * 2**0.5 * np.sin(2 * np.pi * 50 / 128 * np.arange(FIRST, LAST))).astype(
+        lost.dtype
+    )
     made = of_mat(tmp_path / "a.mat", films, rests)
     assert change(made, untouched["mat"]) < 0.02
     assert made.provenance["windows_left_out"] == {DROPOUT: TOUCHED}

@@ -11,6 +11,7 @@ from neurogaze_fast.eeg.gaps import OTHER_SCALE
 from neurogaze_fast.eeg.recording import LeftOut, Trial
 from neurogaze_fast.eeg.units import microvolts_per
 from tests.eeg.edf_files import SITES, write_edf
+from tests.eeg.gdf_files import write_gdf
 from tests.eeg.trials import CONFIG, noise
 
 HEADER = "file,subject,clip,start_s,end_s,valence,arousal\n"
@@ -93,3 +94,60 @@ def test_noise_is_no_unit(tmp_path):
     signal = noise(0, seconds=40)
     signal[3] *= 50
     assert [type(part) for part in clips(tmp_path, "uV", signal)] == [Trial, Trial]
+
+
+def gdf_clips(tmp_path, units, scale=1.0, **options):
+    signal = list(noise(0, seconds=40))
+    path = tmp_path / "a.gdf"
+    write_gdf(path, signal, [128] * 14, SITES, units=units, scale=scale, **options)
+    (tmp_path / "c.csv").write_text(HEADER + ",1,x,0,20,0.5,0\n,1,y,20,40,0,0.5\n")
+    return list(read_recording(path, tmp_path / "c.csv"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "second"),
+    [
+        *((unit, 1, False) for unit in ("uV", "uV\0", b"\xb5V", "µV", "microV")),
+        *(("mV", 1e3, False), ("nV", 1e-3, False), ("V", 1e6, False)),
+        *((4275, 1, True), (4274, 1e3, True), (4276, 1e-3, True), (4256, 1e6, True)),
+        *(("uV", 1, True), ("mV", 1e3, True)),  # the text that GDF 2 no longer uses, without a code
+    ],
+)
+def test_a_gdf_counts_in_the_unit_of_its_header(tmp_path, unit, scale, second):
+    first, _ = gdf_clips(tmp_path, unit, scale, second=second)
+    np.testing.assert_allclose(first.signal, noise(0, seconds=40)[:, :2560], atol=0.06)
+
+
+def test_a_gdf_of_several_units_is_one_of_microvolts(tmp_path):
+    found = gdf_clips(tmp_path, ["uV", "mV"] * 7)
+    first = next(part for part in found if isinstance(part, Trial))
+    rows = noise(0, seconds=40)[:, :2560]
+    np.testing.assert_allclose(first.signal[::2], rows[::2], atol=0.06)
+    np.testing.assert_allclose(first.signal[1::2], rows[1::2] * 1e3, atol=60)
+
+
+@pytest.mark.parametrize(
+    ("unit", "second", "says"),
+    [
+        ("", False, "without a unit"),
+        (0, True, "without a unit"),
+        ("degC", False, "'degC'"),
+        (512, True, "'code 512'"),  # no dimension
+        (4259, True, "'code 4259'"),  # kilovolts
+    ],
+)
+def test_a_gdf_without_a_unit_of_potential_is_left_out(tmp_path, unit, second, says):
+    found = gdf_clips(tmp_path, unit, second=second)
+    assert all(isinstance(part, LeftOut) for part in found)
+    assert says in found[0].reason
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_the_table_beside_a_gdf_may_say_its_unit(tmp_path, second):
+    rows = "".join(f"{site}\tmV\n" for site in SITES)
+    (tmp_path / "a_channels.tsv").write_text("name\tunits\n" + rows)
+    first, _ = gdf_clips(tmp_path, "", 1e3, second=second)
+    np.testing.assert_allclose(first.signal, noise(0, seconds=40)[:, :2560], atol=0.06)
+    # What the header says wins.
+    first, _ = gdf_clips(tmp_path, "uV", second=second)
+    np.testing.assert_allclose(first.signal, noise(0, seconds=40)[:, :2560], atol=0.06)
