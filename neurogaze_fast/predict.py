@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ DRAWN = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, predict, and print what was found and where it lies."""
+    atexit.register(gc.freeze)  # a last search for garbage would take a tenth of a second
     run_command(lambda: predict(parse(argv)))
 
 
@@ -55,17 +58,18 @@ def predict(
     from rich.console import Console
 
     from neurogaze_fast.console import counted, say, show_progress
-    from neurogaze_fast.deploy.shipped import describe, find_model, open_model
+    from neurogaze_fast.deploy.shipped import describe, find_model
     from neurogaze_fast.deploy.vision.camera import open_camera
     from neurogaze_fast.deploy.vision.files import FilePredictor, Summary
     from neurogaze_fast.deploy.vision.from_options import (
         about_of,
         analyser_of,
-        detector_of,
         film_of,
         journal_of,
+        models_of,
     )
     from neurogaze_fast.deploy.vision.inputs import find_inputs
+    from neurogaze_fast.deploy.vision.openings import Openings
     from neurogaze_fast.deploy.vision.overwriting import refuse_overwriting
     from neurogaze_fast.deploy.vision.results import ResultFiles
     from neurogaze_fast.deploy.vision.summary import print_faces, print_summary
@@ -80,11 +84,9 @@ def predict(
     )
     tables = [path for path in (csv, json, config.parquet) if path]
     refuse_overwriting(inputs, out, tables, config.model)
-    model = None
-    if engine is None:
-        model = find_model(config.model)
-        engine = open_model(model, config.engine, threads=config.threads)
-    detector = (detector or detector_of(config)) if config.detect else None
+    openings = Openings(inputs)  # beside the models
+    model = None if engine else find_model(config.model)
+    engine, detector = models_of(config, model, engine, detector)
     for line in describe(model) if model else ():
         say(console, line)
     say(console, f"{engine.detail}; faces: {detector.detail if detector else 'as given'}")
@@ -108,7 +110,7 @@ def predict(
             if camera is None:
                 work = FilePredictor(
                     analyser, results, out or DEFAULT_OUT, summary, options=film_of(config),
-                    stop=stop, journal=journal, state=state,
+                    stop=stop, journal=journal, state=state, openings=openings,
                 )  # fmt: skip
                 shown = work.shown
                 with show_progress(console) as progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,6 @@ def computes_bf16() -> bool:
         raise _broken(cause) from cause
 
 
-@functools.cache
 def openvino_core() -> Any:
     """The one ``openvino.Core`` of this process, which is never let go.
 
@@ -121,6 +121,16 @@ def openvino_core() -> Any:
     Raises:
         ConfigError: openvino is not installed. EngineError: it is broken.
     """
+    with _FIRST:
+        return _core()
+
+
+_FIRST = threading.Lock()
+"""Of two threads that ask at the same time, each would make one."""
+
+
+@functools.cache
+def _core() -> Any:
     try:
         return import_library("openvino", "onnx").Core()
     except RuntimeError as cause:

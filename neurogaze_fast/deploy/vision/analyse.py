@@ -12,7 +12,7 @@ from neurogaze_fast.deploy.face import Face, faces_of
 from neurogaze_fast.deploy.predictor import prepare_face
 from neurogaze_fast.deploy.vision.crop import MARGIN, MAX_FACES, MIN_FACE
 from neurogaze_fast.deploy.vision.faces_in_picture import FaceFinder, Found, Located, cut_out
-from neurogaze_fast.deploy.vision.quality import Qualities, measure
+from neurogaze_fast.deploy.vision.quality import Qualities, joined, measure
 
 if TYPE_CHECKING:
     from neurogaze_fast.deploy.engines.base import Engine
@@ -62,32 +62,33 @@ class Analyser:
         faces = self._run(
             [each.faces for each in pictures],
             [each.boxes for each in pictures],
-            [each.qualities for each in pictures],
+            [each.qualities for each in pictures if each.qualities is not None],
         )
         return [[next(faces) for _ in each.boxes] for each in pictures]
 
     def of_frames(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """The faces of frames that were followed, with their identities."""
         size = self.engine.input_size
-        crops: list[np.ndarray] = []
-        boxes: list[np.ndarray] = []
-        qualities: list[Qualities | None] = []
-        for frame in frames:
-            at = frame.at
-            if at is None:  # without a detector each frame is one face
-                at = whole(frame.image)
-                crops.append(prepare_face(frame.image, size)[None])
-                qualities.append(None)
-            else:
-                crops.append(cut_out(frame.image, at.squares, size))
-                qualities.append(measure(crops[-1], at.boxes, at.points))
-            boxes.append(at.boxes)
+        places = [frame.at or whole(frame.image) for frame in frames]
+        boxes = [at.boxes for at in places]
+        for at in places:
             self._leave_out(at)
-        faces = self._run(crops, boxes, qualities)
+        if self.finder.detector is None:  # each frame is one face
+            crops = [prepare_face(frame.image, size)[None] for frame in frames]
+            faces = self._run(crops, boxes, [])
+        else:
+            crops = [
+                cut_out(frame.image, at.squares, size)
+                for frame, at in zip(frames, places, strict=True)
+            ]
+            points = [at.points for at in places]
+            # All at once: a measurement costs more by its calls than by its faces.
+            good = [measure(*map(np.concatenate, (crops, boxes, points)))] if frames else []
+            faces = self._run(crops, boxes, good)
         answers = []
-        for frame, places in zip(frames, boxes, strict=True):
+        for frame, at in zip(frames, places, strict=True):
             # Without a detector nobody is followed.
-            identities: list[int | None] = [*frame.identities] or [None] * len(places)
+            identities: list[int | None] = [*frame.identities] or [None] * len(at.boxes)
             answers.append([replace(next(faces), identity=i) for i in identities])
         return answers
 
@@ -99,18 +100,18 @@ class Analyser:
         self,
         crops: Sequence[np.ndarray],
         boxes: Sequence[np.ndarray],
-        qualities: Sequence[Qualities | None],
+        qualities: Sequence[Qualities],
     ) -> Iterator[Face]:
+        """Faces in order; `qualities` are there for all of them or for none."""
         size = self.engine.input_size
-        batch = np.concatenate([np.zeros((0, size, size, 3), np.uint8), *crops])
-        outputs = iter(zip(*self.engine.run(batch), strict=True))
-        for places, quality in zip(boxes, qualities, strict=True):
-            rows = [next(outputs) for _ in places]
-            probabilities = np.array([p for p, _ in rows], np.float32).reshape(-1, 8)
-            points = np.array([va for _, va in rows], np.float32).reshape(-1, 2)
-            yield from faces_of(
-                probabilities, points, places, quality, uncertain_below=self._uncertain_below
-            )
+        outputs = self.engine.run(np.concatenate([np.zeros((0, size, size, 3), np.uint8), *crops]))
+        faces = faces_of(
+            *outputs,
+            np.concatenate([np.zeros((0, 5), np.float32), *boxes]),
+            joined(qualities) if qualities else None,
+            uncertain_below=self._uncertain_below,
+        )
+        return iter(faces)
 
 
 def whole(image: np.ndarray) -> Located:

@@ -14,7 +14,7 @@ from neurogaze_fast.deploy.face import Face
 from neurogaze_fast.deploy.vision.video import CopyError
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageFont
 
 COLOURS = {
     "neutral": (190, 190, 190),
@@ -45,34 +45,38 @@ def annotate(
         whole: The picture is one face: nothing is drawn on it but beside it, to the right.
         note: A line for the upper left corner (a camera's latency).
     """
-    from PIL import Image, ImageDraw
-
     larger = max(1, math.ceil(LEAST_SIDE / min(image.shape[:2])))
     # Of a sliver the longer side would become huge.
     larger = min(larger, max(1, 4 * LEAST_SIDE // max(image.shape[:2])))
-    if larger > 1:
-        image = image.repeat(larger, axis=0).repeat(larger, axis=1)
-    canvas = Image.fromarray(image)  # which copies it
-    unit = max(12.0, min(canvas.size) / 26)
+    canvas = image.repeat(larger, axis=0).repeat(larger, axis=1) if larger > 1 else image.copy()
+    height, width = canvas.shape[:2]
+    unit = max(12.0, min(width, height) / 26)
     if whole:
         canvas = _beside(canvas, faces, unit)
     else:
+        # Only what is drawn goes through Pillow: for a whole frame, there and back, it takes longer
+        # than for all that is drawn on it.
         boxes = [tuple(larger * edge for edge in face.box or ()) for face in faces]
-        draw = ImageDraw.Draw(canvas)
         for number, (face, box) in enumerate(zip(faces, boxes, strict=True), 1):
             shown = face.identity or (number if len(faces) > 1 else 0)
-            _box(draw, face, box, shown, canvas.size, unit)
+            _box(canvas, face, box, shown, unit)
         if faces:
-            side = int(max(70, 0.2 * min(canvas.size)))
-            canvas.paste(_plane(faces, side), _free_corner(canvas.size, side, boxes))
+            side = int(max(70, 0.2 * min(width, height)))
+            corner = _free_corner((width, height), side, boxes)
+            _paste(canvas, np.asarray(_plane(faces, side)), corner)
     if note:
-        _plate(ImageDraw.Draw(canvas), (0, 0), note, font(0.8 * unit), _DARK)
-    return np.asarray(canvas)
+        _paste(canvas, _plate(note, _size(0.8 * unit), _DARK), (0, 0))
+    return canvas
 
 
 def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own, at about this many pixels; opened once for each size."""
-    return _opened_font(round(2 * size) / 2)
+    return _opened_font(_size(size))
+
+
+def _size(size: float) -> float:
+    """In half pixels, so that few of them are ever opened."""
+    return round(2 * size) / 2
 
 
 @functools.cache
@@ -100,51 +104,69 @@ def _ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     return _DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else _LIGHT
 
 
-def _plate(
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[float, float],
-    text: str,
-    letters: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    colour: tuple[int, int, int],
-) -> None:
-    """Text on a filled rectangle whose upper left corner is `corner`."""
-    width, height = _extent(draw, text, letters)
-    x, y = corner
-    draw.rectangle((x, y, x + width, y + height), fill=colour)
-    draw.text((x + height / 5, y + height / 2), text, _ink(colour), letters, anchor="lm")
+@functools.lru_cache(128)
+def _plate(text: str, size: float, colour: tuple[int, int, int]) -> np.ndarray:
+    """uint8 [h, w, 3], not to be written to: text on a filled rectangle.
+
+    A label is the same in many frames, and its letters take most of the time of drawing.
+    """
+    from PIL import Image, ImageDraw
+
+    width, height = _extent(text, size)
+    plate = Image.new("RGB", (int(width) + 1, int(height) + 1), colour)
+    at = (height / 5, height / 2)
+    ImageDraw.Draw(plate).text(at, text, _ink(colour), font(size), anchor="lm")
+    return np.asarray(plate)
 
 
-def _extent(
-    draw: ImageDraw.ImageDraw, text: str, letters: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> tuple[float, float]:
+@functools.lru_cache(128)
+def _extent(text: str, size: float) -> tuple[float, float]:
     """(width, height) of a plate: its height does not depend on the letters."""
-    low, high = draw.textbbox((0, 0), "Ag", letters)[1::2]
+    letters = font(size)
+    low, high = letters.getbbox("Ag")[1::2]
     height = 1.4 * (high - low)
-    return draw.textlength(text, letters) + 2 * height / 5, height
+    return letters.getlength(text) + 2 * height / 5, height
 
 
-def _box(
-    draw: ImageDraw.ImageDraw,
-    face: Face,
-    box: tuple[float, ...],
-    number: int,
-    size: tuple[int, int],
-    unit: float,
-) -> None:
+def _box(canvas: np.ndarray, face: Face, box: tuple[float, ...], number: int, unit: float) -> None:
     colour = COLOURS[answer_of(face)[0]]
-    line = max(2, round(unit / 8))
-    draw.rectangle(box, outline=colour, width=line)
+    _frame(canvas, box, colour, max(2, round(unit / 8)))
     text = (f"{number}  " if number else "") + label_of(face)
     # As wide as the face at most, within what can be read.
-    letters = font(unit)
-    width, height = _extent(draw, text, letters)
+    size = _size(unit)
+    width, height = _extent(text, size)
     room = max(box[2] - box[0], 9 * unit if number == 0 else 5 * unit)
     if width > room:
-        letters = font(max(11.0, unit * room / width))
-        width, height = _extent(draw, text, letters)
-    left = min(max(0.0, box[0]), max(0.0, size[0] - width))
-    top = box[1] - height if box[1] >= height else min(max(0.0, box[1]), size[1] - height)
-    _plate(draw, (left, top), text, letters, colour)
+        size = _size(max(11.0, unit * room / width))
+        width, height = _extent(text, size)
+    left = min(max(0.0, box[0]), max(0.0, canvas.shape[1] - width))
+    above = box[1] - height
+    top = above if above >= 0 else min(max(0.0, box[1]), canvas.shape[0] - height)
+    # At whole pixels, so that the letters of a face that moves do not flicker.
+    _paste(canvas, _plate(text, size, colour), (int(left), int(top)))
+
+
+def _frame(
+    canvas: np.ndarray, box: tuple[float, ...], colour: tuple[int, int, int], line: int
+) -> None:
+    """The outline of a rectangle, `line` pixels inwards; what lies outside is left out."""
+    left, top, right, bottom = map(int, box)
+    right, bottom = right + 1, bottom + 1
+    for x, y, until_x, until_y in (
+        (left, top, right, top + line),
+        (left, bottom - line, right, bottom),
+        (left, top, left + line, bottom),
+        (right - line, top, right, bottom),
+    ):
+        canvas[max(0, y) : max(0, until_y), max(0, x) : max(0, until_x)] = colour
+
+
+def _paste(canvas: np.ndarray, patch: np.ndarray, corner: tuple[int, int]) -> None:
+    """Put uint8 [h, w, 3] where its upper left corner is (x, y), as far as there is room."""
+    (x, y), (height, width) = corner, canvas.shape[:2]
+    part = patch[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
+    x, y = max(0, x), max(0, y)
+    canvas[y : y + part.shape[0], x : x + part.shape[1]] = part
 
 
 def _free_corner(
@@ -204,18 +226,19 @@ def _plane(faces: Sequence[Face], side: int) -> Image.Image:
     return plane.reduce(_SUPERSAMPLING)
 
 
-def _beside(canvas: Image.Image, faces: Sequence[Face], unit: float) -> Image.Image:
+def _beside(image: np.ndarray, faces: Sequence[Face], unit: float) -> np.ndarray:
     """The picture with a panel at its right: label, plane and the eight probabilities."""
     from PIL import Image, ImageDraw
 
+    canvas = Image.fromarray(image)
     panel = round(13 * unit)
     whole = Image.new("RGB", (canvas.width + panel, max(canvas.height, round(20 * unit))), _DARK)
     whole.paste(canvas, (0, 0))
     draw = ImageDraw.Draw(whole)
     for face in faces[:1]:
         x, y = canvas.width + 0.6 * unit, 0.5 * unit
-        title = label_of(face)
-        _plate(draw, (x, y), title, font(1.1 * unit), COLOURS[face.label])
+        title = _plate(label_of(face), _size(1.1 * unit), COLOURS[face.label])
+        whole.paste(Image.fromarray(title), (round(x), round(y)))
         small, wide = font(0.75 * unit), 5.2 * unit
         y += 2.3 * unit
         for name, probability in face.probabilities.items():
@@ -231,7 +254,7 @@ def _beside(canvas: Image.Image, faces: Sequence[Face], unit: float) -> Image.Im
         side = round(min(panel - unit, whole.height - y - 0.4 * unit))
         if side >= 30:
             whole.paste(_plane([face], side), (canvas.width + (panel - side) // 2, round(y)))
-    return whole
+    return np.array(whole)
 
 
 def save_picture(path: Path, image: np.ndarray) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +28,8 @@ _UNKNOWN = -(2**63)
 """ffmpeg's time stamp where there is none."""
 _DAMAGED = 2
 """ffmpeg's flag of a packet of which some is missing."""
+PIPE_BYTES = 1 << 20
+"""The most that Linux gives everybody."""
 _SAID = 100_000
 """Characters of ffmpeg's messages that are looked at, from each end."""
 
@@ -106,7 +111,13 @@ def start(
     stderr: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start it out of reach of a Ctrl-C, which is for us: what was read is still to be written."""
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
+    process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None and sys.platform == "linux":
+            # A frame otherwise takes a switch between the processes for each 64 KiB of it.
+            with contextlib.suppress(OSError):  # more than this user may have
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return process
 
 
 class _Stream:

@@ -23,12 +23,13 @@ from neurogaze_fast.deploy.vision.annotate import annotate, save_picture
 from neurogaze_fast.deploy.vision.copies import PiecedCopy
 from neurogaze_fast.deploy.vision.film import NO_PIECES, FilmOptions, Shown, watch_film
 from neurogaze_fast.deploy.vision.inputs import Input, Skipped, read_picture
+from neurogaze_fast.deploy.vision.openings import Openings
 from neurogaze_fast.deploy.vision.overwriting import timeline_name
 from neurogaze_fast.deploy.vision.persons import Persons
 from neurogaze_fast.deploy.vision.results import ResultFiles
 from neurogaze_fast.deploy.vision.resume import Journal
 from neurogaze_fast.deploy.vision.timeline import draw_timeline
-from neurogaze_fast.deploy.vision.video import CopyError, StreamReader, VideoReader
+from neurogaze_fast.deploy.vision.video import CopyError
 from neurogaze_fast.errors import Interrupted
 from neurogaze_fast.pictures import CorruptImage
 
@@ -110,9 +111,12 @@ class FilePredictor:
         stop: threading.Event | None = None,
         journal: Journal | None = None,
         state: dict[str, Any] | None = None,
+        openings: Openings | None = None,
     ) -> None:
         """`summary` is counted up; `stop` is looked at between pictures and frames, and ends it;
-        `journal` is told what is done, and `state` is what it had, to go on with."""
+        `journal` is told what is done, and `state` is what it had, to go on with; `openings`
+        may have begun already."""
+        self._openings = openings or Openings(())
         self._analyser, self._results, self._out = analyser, results, out
         self._options = options or FilmOptions()
         self._whole = analyser.finder.detector is None
@@ -218,7 +222,7 @@ class FilePredictor:
 
     def _video(self, item: Input, progress: Progress, done: int) -> None:
         try:
-            reader = StreamReader(item.address) if item.address else VideoReader(item.path)
+            reader = self._openings.open(item)
         except CorruptImage as reason:
             self.summary.skipped.append(Skipped(item.path, str(reason)))
             return

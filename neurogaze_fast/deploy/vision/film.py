@@ -2,7 +2,8 @@
 
 Each step runs in a thread ahead of the next. What waits between two steps is bounded in pixels, so
 an hour of video takes the memory of a minute: at most five times :data:`AHEAD_PIXELS`, three bytes
-each, whatever the length (480 MB; 1080p takes about that, 360p the same in more frames).
+each, whatever the length (480 MB; 1080p takes about that), and of small pictures no more frames
+than it takes to keep every step at work (360p: 170 MB).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from neurogaze_fast.deploy.vision.smoothing import Smoother
 from neurogaze_fast.deploy.vision.tracker import Tracker
 
 AHEAD_PIXELS = 32_000_000
+_AHEAD_FRAMES = 48
 _GROUP = 32
 NO_PIECES = 2**62
 
@@ -80,15 +82,17 @@ def watch_film(
     with contextlib.ExitStack() as stack:
 
         def step(items: Generator[Any, None, None], weigh: Callable[[Any], int]) -> Any:
-            made = ahead(items, AHEAD_PIXELS, weigh=weigh)
+            made = ahead(items, min(AHEAD_PIXELS, _AHEAD_FRAMES * pixels), weigh=weigh)
             stack.callback(made.close)
             return made
 
-        source = step((item for item in images), lambda item: pixels)
         if analyser.finder.detector is None:
+            source = step((item for item in images), lambda item: pixels)
             groups = _unfollowed(source, max(1, min(_GROUP, AHEAD_PIXELS // pixels)))
         else:
-            groups = _follower(analyser, fps, options, pixels, piece, tracker).frames(source)
+            follower = _follower(analyser, fps, options, pixels, piece, tracker)
+            stack.callback(follower.close)
+            groups = follower.groups(step(follower.searched(images), lambda due: pixels))
         answered = step(
             _answered(groups, fps, analyser, options, smoother),
             lambda group: pixels * len(group),

@@ -7,7 +7,7 @@ is cut, both sides are searched, nothing is carried across, and identities begin
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +46,9 @@ class Frame:
 
 
 @dataclass
-class _Due:
+class Due:
+    """One frame and the search for its faces, if it is one that is searched."""
+
     frame: Frame
     search: Future[Located] | None = None
     cut: bool = False
@@ -75,22 +77,30 @@ class Follower:
     ) -> Generator[list[Frame], None, None]:
         """Frames with their faces, a few at a time, in order and without gaps."""
         try:
-            yield from self._groups(self._with_searches(images))
+            yield from self.groups(self.searched(images))
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self.close()
 
-    def _search(self, due: _Due) -> None:
+    def close(self) -> None:
+        """Begin no more searches, and wait for those that were begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _search(self, due: Due) -> None:
         if due.search is None:
             due.search = self._pool.submit(self._finder.locate, due.frame.image)
 
-    def _with_searches(self, images: Iterable[tuple[int, np.ndarray]]) -> Iterator[_Due]:
-        """Each frame, one late: whether it is the last of a shot is known from the next."""
-        held: _Due | None = None
+    def searched(self, images: Iterable[tuple[int, np.ndarray]]) -> Generator[Due, None, None]:
+        """The first half of :meth:`frames`: each frame, its search begun where there is one.
+
+        It may run in a thread ahead of the second, so that one search does not wait for another.
+        Frames are one late: whether it is the last of a shot is known from the next.
+        """
+        held: Due | None = None
         coarse: np.ndarray | None = None
         since = 0
         for number, image in images:
             begins = number % self._piece == 0
-            now, coarse_now = _Due(Frame(number, image), begins=begins), _coarse(image)
+            now, coarse_now = Due(Frame(number, image), begins=begins), _coarse(image)
             since += 1
             now.cut = not begins and coarse is not None and _another_shot(coarse_now, coarse)
             coarse = coarse_now
@@ -106,7 +116,8 @@ class Follower:
             self._search(held)
             yield held
 
-    def _groups(self, frames: Iterable[_Due]) -> Iterator[list[Frame]]:
+    def groups(self, frames: Iterable[Due]) -> Generator[list[Frame], None, None]:
+        """The second half: who is who in what :meth:`searched` gave."""
         waiting: list[Frame] = []
         last: Frame | None = None
         for due in frames:
@@ -184,8 +195,10 @@ def _another_shot(image: np.ndarray, last: np.ndarray) -> bool:
     """
     if image.shape != last.shape:
         return True
+    if not np.abs(image - last).mean() > CUT:  # of nearly every frame this is all that is asked
+        return False
     bright, was = (np.histogram(each, 16, (0, 256))[0] / each.size for each in (image, last))
-    return bool(np.abs(image - last).mean() > CUT and np.abs(bright - was).sum() / 2 > CUT_SHARE)
+    return bool(np.abs(bright - was).sum() / 2 > CUT_SHARE)
 
 
 def _coarse(image: np.ndarray) -> np.ndarray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogaze_fast.config import to_dict
+from neurogaze_fast.deploy.shipped import open_model
 from neurogaze_fast.deploy.vision.analyse import Analyser
 from neurogaze_fast.deploy.vision.config import PredictConfig
 from neurogaze_fast.deploy.vision.film import FilmOptions
@@ -19,6 +21,25 @@ if TYPE_CHECKING:
 
 _NOT_COMPARED = ("inputs", "resume", "threads", "parquet")
 """Options that may be others when work goes on; the inputs are compared file by file."""
+
+
+def models_of(
+    config: PredictConfig, model: Path | None, engine: Engine | None, detector: Detector | None
+) -> tuple[Engine, Detector | None]:
+    """The engine for `model`, and the detector if faces are looked for: the caller's where they
+    are given, else opened side by side, for compiling one leaves cores idle.
+
+    Raises:
+        as :func:`open_model` and :func:`detector_of`.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        wanted = config.detect and detector is None
+        looks = beside.submit(detector_of, config) if wanted else None
+        if engine is None:
+            engine = open_model(model, config.engine, threads=config.threads)
+        if looks is not None:
+            detector = looks.result()
+    return engine, detector if config.detect else None
 
 
 def detector_of(config: PredictConfig) -> Detector:

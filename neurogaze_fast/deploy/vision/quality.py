@@ -6,6 +6,7 @@ moves between them as the head turns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,17 +52,25 @@ class Qualities:
     roll: np.ndarray
     value: np.ndarray
 
+    @property
+    def each(self) -> tuple[np.ndarray, ...]:
+        """What there is of each face."""
+        return self.pixels, self.sharpness, self.yaw, self.pitch, self.roll, self.value
+
     def __getitem__(self, at: int) -> Quality:
-        each = (self.pixels, self.sharpness, self.yaw, self.pitch, self.roll, self.value)
-        return Quality(*(float(values[at]) for values in each))
+        return Quality(*(float(values[at]) for values in self.each))
 
     def __len__(self) -> int:
         return len(self.value)
 
     def first(self) -> Qualities:
         """Of the first face alone."""
-        each = (self.pixels, self.sharpness, self.yaw, self.pitch, self.roll, self.value)
-        return Qualities(*(values[:1] for values in each))
+        return Qualities(*(values[:1] for values in self.each))
+
+
+def joined(parts: Sequence[Qualities]) -> Qualities:
+    """Of all faces of several pictures, one after another."""
+    return Qualities(*map(np.concatenate, zip(*(part.each for part in parts), strict=True)))
 
 
 def measure(faces: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> Qualities:

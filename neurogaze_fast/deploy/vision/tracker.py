@@ -30,6 +30,8 @@ _FOLLOW, _LEARN = 0.6, 0.3
 """Share of each new velocity and look in what is kept of a track."""
 _PERSISTENCE_S = 0.7
 """Nobody goes on for ever: a velocity that is not seen falls to 1/e in so long."""
+_NEVER = 1e6
+"""Stands for an infinite cost, far above the sum of all others."""
 _NEAR = 0.05
 """Intersection over union from which faces may hide one another, so that no look is learned."""
 
@@ -69,8 +71,6 @@ class Tracker:
             time_s: of the frame; never earlier than the last one's.
             boxes: [n, >= 4] left, top, right, bottom; looks: [n, d] of :func:`look_of`.
         """
-        from scipy.optimize import linear_sum_assignment
-
         self.tracks = [t for t in self.tracks if time_s - t.seen_s <= FORGOTTEN_S]
         boxes = np.asarray(boxes[:, :4], np.float64)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -78,9 +78,7 @@ class Tracker:
         identities = [0] * len(boxes)
         cost = self._cost(time_s, centres, sizes, looks)
         alone = _apart(boxes)
-        for at, which in zip(*linear_sum_assignment(np.minimum(cost, 1e6)), strict=True):
-            if not np.isfinite(cost[at, which]):
-                continue
+        for at, which in cheapest_pairs(cost):
             track = self.tracks[at]
             identities[which] = track.identity
             self._follow(track, time_s, centres[which], sizes[which])
@@ -158,6 +156,30 @@ class Tracker:
             for t in saved["tracks"]
         ]  # fmt: skip
         return tracker
+
+
+def cheapest_pairs(cost: np.ndarray) -> list[tuple[int, int]]:
+    """(row, column) of the assignment that pairs as many as can be, and of these the cheapest.
+
+    Args:
+        cost: [rows, columns], infinite where two cannot be a pair.
+    """
+    possible = np.isfinite(cost)
+    rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
+    # Where each has its own nearest there is nothing to weigh, as in nearly every frame; scipy, of
+    # which the import alone takes as long as ten searches for faces, is for the others.
+    if not len(rows):
+        return []
+    nearest = cost[rows].argmin(axis=1).tolist()
+    if len(set(nearest)) == len(rows):
+        return list(zip(rows.tolist(), nearest, strict=True))
+    nearest = cost[:, columns].argmin(axis=0).tolist()
+    if len(set(nearest)) == len(columns):
+        return list(zip(nearest, columns.tolist(), strict=True))
+    from scipy.optimize import linear_sum_assignment
+
+    pairs = zip(*linear_sum_assignment(np.minimum(cost, _NEVER)), strict=True)
+    return [(int(row), int(column)) for row, column in pairs if possible[row, column]]
 
 
 def look_of(faces: np.ndarray) -> np.ndarray:

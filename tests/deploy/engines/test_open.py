@@ -153,7 +153,7 @@ class Recorder:
 
 def test_auto_passes_over_what_is_missing_and_strict_does_not(exported_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.setattr(openvino_engine, "openvino_core", openvino_engine.openvino_core.__wrapped__)
+    monkeypatch.setattr(openvino_engine, "_core", openvino_engine._core.__wrapped__)
     engine = open_engine(exported_run)
     assert engine.name == "onnxruntime"
     assert "openvino" in engine.passed_over[0]
@@ -174,7 +174,7 @@ def test_auto_passes_over_a_broken_library(exported_run, monkeypatch, error):
         return real(name)
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    monkeypatch.setattr(openvino_engine, "openvino_core", openvino_engine.openvino_core.__wrapped__)
+    monkeypatch.setattr(openvino_engine, "_core", openvino_engine._core.__wrapped__)
     engine = open_engine(exported_run)
     assert engine.name == "torch"
     for name in ("openvino", "onnxruntime"):

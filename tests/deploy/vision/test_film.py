@@ -3,7 +3,6 @@
 import csv
 import json
 import threading
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -59,29 +58,6 @@ def test_every_nth_frame_is_answered_and_the_others_keep_its_answer():
     shown = looked(images, FixedDetector([10, 10, 40, 40, 0.9]), every=4)
     assert [s.number for s in shown if s.looked] == [0, 4, 8, 12, 16, 20]
     assert [s.faces[0].label for s in shown] == [EMOTIONS[8 * (n - n % 4) // 32] for n in range(24)]
-
-
-def test_nothing_that_waits_grows_with_the_video(monkeypatch):
-    """The bound that film.py states, in its own unit, for four times the frames."""
-    monkeypatch.setattr(film, "AHEAD_PIXELS", 20 * 180 * 320)
-    frame = np.zeros((180, 320, 3), np.uint8)
-
-    def peak(frames):
-        images = ((n, frame.copy()) for n in range(frames))
-        analyser = Analyser(BrightnessEngine(), FixedDetector([10, 10, 40, 40, 0.9]))
-        tracemalloc.start()
-        work = watch_film(images, 25.0, analyser, FilmOptions(), pixels=180 * 320)
-        persons = Persons()
-        for group in work:
-            for shown in group:
-                persons.add(shown.number / 25, shown.faces)
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
-
-    short, long = peak(150), peak(600)
-    assert long < 1.3 * short
-    assert long < 5 * 3 * film.AHEAD_PIXELS + 12_000_000
 
 
 def test_hours_take_the_memory_of_minutes():

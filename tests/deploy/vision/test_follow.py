@@ -1,12 +1,15 @@
 """Identities through crossings, searches every few frames, cuts, and what lies between."""
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.optimize
 
 from neurogaze_fast.deploy.vision import tracker as tracking
 from neurogaze_fast.deploy.vision.faces_in_picture import FaceFinder
 from neurogaze_fast.deploy.vision.follow import Follower, searched_every
-from neurogaze_fast.deploy.vision.tracker import Tracker, look_of
+from neurogaze_fast.deploy.vision.tracker import Tracker, cheapest_pairs, look_of
 from tests.deploy.vision.crossings import Crossings, switches
 from tests.deploy.vision.fakes import FixedDetector
 
@@ -117,3 +120,27 @@ def test_looks_tell_two_faces_apart():
 
 def test_five_searches_a_second():
     assert [searched_every(fps) for fps in (1, 10, 25, 60)] == [1, 2, 5, 12]
+
+
+def test_pairs_are_those_of_all_assignments_tried(monkeypatch):
+    """As many as can be, and of these the cheapest: against every order of the columns."""
+    rng = np.random.default_rng(5)
+    weighed = []
+    wanted = scipy.optimize.linear_sum_assignment
+    monkeypatch.setattr(
+        scipy.optimize, "linear_sum_assignment", lambda cost: weighed.append(cost) or wanted(cost)
+    )
+    for _ in range(400):
+        shape = rng.integers(0, 5, 2)
+        cost = np.where(rng.random(shape) < 0.4, np.inf, rng.random(shape) * 4)
+        pairs = cheapest_pairs(cost)
+        assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
+        ours = (-len(pairs), sum(cost[pair] for pair in pairs))
+        tall = cost if shape[0] <= shape[1] else cost.T
+        best = (0, 0.0)
+        for order in itertools.permutations(range(tall.shape[1]), tall.shape[0]):
+            chosen = tall[np.arange(len(order)), list(order)]
+            finite = chosen[np.isfinite(chosen)]
+            best = min(best, (-len(finite), float(finite.sum())))
+        assert ours == pytest.approx(best)
+    assert 20 < len(weighed) < 200  # both ways were taken

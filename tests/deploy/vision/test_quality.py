@@ -6,7 +6,7 @@ import skimage.data
 from PIL import Image, ImageFilter
 
 from neurogaze_fast.deploy.vision.certainty import certainty
-from neurogaze_fast.deploy.vision.quality import measure
+from neurogaze_fast.deploy.vision.quality import joined, measure
 from neurogaze_fast.faces.synthetic import draw_faces
 
 FRONT = np.array([[-10, -10], [10, -10], [0, 2.18], [-8, 11], [8, 11]], float)
@@ -82,3 +82,18 @@ def test_the_astronaut_is_a_good_face():
     assert quality.value > 0.7
     assert abs(quality.yaw) < 15
     assert abs(quality.roll) < 10
+
+
+def test_many_pictures_measured_at_once_are_measured_as_one_by_one():
+    rng = np.random.default_rng(3)
+    counts = (2, 0, 1, 4)
+    faces = [rng.integers(0, 255, (n, 24, 24, 3), np.uint8) for n in counts]
+    far = np.array([0, 0, 60, 80, 0], np.float32)
+    boxes = [far + rng.uniform(0, 1, (n, 5)).astype(np.float32) for n in counts]
+    points = [rng.uniform(0, 60, (n, 5, 2)).astype(np.float32) for n in counts]
+    each = [measure(*parts) for parts in zip(faces, boxes, points, strict=True)]
+    together = measure(*map(np.concatenate, (faces, boxes, points)))
+    for ours, theirs in zip(joined(each).each, together.each, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(together) == 7
+    assert together[2].pixels == each[2][0].pixels
