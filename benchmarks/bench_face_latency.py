@@ -12,6 +12,7 @@ its input already cut, scaled and brought to 64 pixels, which flatters it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import tempfile
@@ -40,13 +41,13 @@ RIVAL = "fer TFLite"
 SLOW = "resnet18, openvino bf16"
 OURS = (
     ("openvino", "bf16"), ("openvino", "int8"), ("openvino", "fp32"),
-    ("onnxruntime", "int8"), ("onnxruntime", "fp32"),
+    ("onnxruntime", "int8"), ("onnxruntime", "fp32"), ("litert", "int8"), ("litert", "fp32"),
 )  # fmt: skip
 
 
-def graphs(run: Path, out: Path, *precisions: str) -> Path:
+def graphs(run: Path, out: Path, *precisions: str, engine: str = "onnx") -> Path:
     """A folder of graphs of a run, calibrated on drawn faces: times do not depend on them."""
-    config = ExportConfig(run, engine="onnx", calibration_faces=64)
+    config = ExportConfig(run, engine=engine, calibration_faces=64)
     made = Graphs(read_run(run), config, out)
     made.__dict__["faces"] = _OneSplit(draw_faces("train", 64)[0])
     for precision in precisions:
@@ -74,6 +75,8 @@ def main() -> None:
     timed, child = {}, None
     with tempfile.TemporaryDirectory() as folder:
         compact = graphs(words.model, Path(folder) / "compact", "fp32", "int8")
+        with contextlib.suppress(ConfigError):  # litert-torch is rarely there
+            graphs(words.model, compact, "fp32", "int8", engine="litert")
         resnet = random_resnet(Path(folder) / "resnet")
         graphs(resnet, resnet / "export", "fp32")
         cases = {f"compact, {engine} {p}": (compact, engine, p) for engine, p in OURS}

@@ -49,6 +49,7 @@ PACKAGES = (
             "engines that can be built without a GPU"),
     Package("OpenVINO", "openvino", _extra("onnx"), "the fastest engine on a CPU"),
     Package("ONNX Runtime", "onnxruntime", _extra("onnx"), "portable inference"),
+    Package("LiteRT", "ai_edge_litert", _extra("litert"), "runs .tflite files of `export`"),
     Package("onnx", "onnx", _extra("onnx"), "export"),
     Package("onnxscript", "onnxscript", _extra("onnx"), "export"),
     Package("aiohttp", "aiohttp", _extra("serve"), "the server"),

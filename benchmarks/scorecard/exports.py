@@ -19,7 +19,8 @@ DRIFT = 1e-4
 def _drift(folder: Path, faces: int, change: Callable[[Any], Any] = lambda p: p) -> Counted:
     import numpy as np
 
-    from neurogaze_fast.deploy.engines.open import EXPORT_FOLDER, open_engine
+    from neurogaze_fast.deploy.engines.open import open_engine
+    from neurogaze_fast.deploy.engines.source import EXPORT_FOLDER
     from neurogaze_fast.deploy.export.exporting import Graphs
     from neurogaze_fast.deploy.export.parity import TIE
     from neurogaze_fast.errors import ConfigError

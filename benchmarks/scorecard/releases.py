@@ -20,7 +20,7 @@ def release(folder: Path, seed: int) -> Path:
     """A run folder with a small model and its exported graph."""
     import torch
 
-    from neurogaze_fast.deploy.engines.open import EXPORT_FOLDER
+    from neurogaze_fast.deploy.engines.source import EXPORT_FOLDER
     from neurogaze_fast.deploy.export.exporting import Graphs
     from neurogaze_fast.evaluation.run_record import read_run
     from neurogaze_fast.export import parse

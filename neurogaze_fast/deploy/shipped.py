@@ -6,7 +6,8 @@ from pathlib import Path
 
 from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.deploy.engines.base import Engine
-from neurogaze_fast.deploy.engines.open import newest_run, open_engine
+from neurogaze_fast.deploy.engines.open import open_engine
+from neurogaze_fast.deploy.engines.source import newest_run
 from neurogaze_fast.deploy.licence import FERPLUS
 from neurogaze_fast.errors import ArtifactError, CheckpointError
 from neurogaze_fast.evaluation.metrics_file import read_metrics

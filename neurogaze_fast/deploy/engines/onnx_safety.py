@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -69,11 +69,11 @@ class OpenedGraph:
         return self.metadata["input_size"]
 
 
-def open_graph(path: Path) -> OpenedGraph:
+def open_graph(path: Path, check: Callable[..., None] | None = None) -> OpenedGraph:
     """Verify an exported graph against its manifest, then look at every part of it.
 
     Inference libraries follow paths that a file names and load operators that it asks for, so
-    nothing reaches them before this.
+    nothing reaches them before this. `check`: that of another form than ONNX.
 
     Raises:
         ArtifactError: missing, altered, too large, or not a graph that `export` writes.
@@ -91,7 +91,7 @@ def open_graph(path: Path) -> OpenedGraph:
         )
     data, metadata = verified_open(path, ArtifactError)
     sha256 = read_manifest(path)["sha256"]
-    check_graph(data, metadata, str(path))
+    (check or check_graph)(data, metadata, str(path))
     return OpenedGraph(path, data, sha256, metadata)
 
 

@@ -5,57 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurogaze_fast.artifacts import read_manifest
 from neurogaze_fast.deploy.engines.base import Engine, EngineError, readable
-from neurogaze_fast.deploy.engines.onnx_safety import (
-    PRECISIONS,
-    OpenedGraph,
-    check_metadata,
-    open_graph,
-)
-from neurogaze_fast.errors import ArtifactError, CheckpointError, ConfigError
-from neurogaze_fast.student.model_file import MODEL_FILE, model_path
+from neurogaze_fast.deploy.engines.onnx_safety import PRECISIONS, OpenedGraph
+from neurogaze_fast.deploy.engines.source import Source, find_source
+from neurogaze_fast.errors import ConfigError
 
-ENGINES = ("onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch")
+ENGINES = ("onnx", "openvino", "onnxruntime", "litert", "tensorrt", "tensorrt-rtx", "torch")
 """`onnx` only names the export; `torch` runs the checkpoint itself and needs no export."""
-EXPORT_FOLDER = "export"
-
-
-@dataclass(frozen=True)
-class Source:
-    """What there is to run below a path."""
-
-    path: Path
-    checkpoint: Path | None
-    graphs: dict[str, Path]
-    """Precision -> exported graph."""
-
-    def graph(self, precision: str) -> OpenedGraph:
-        """The graph of a precision, verified.
-
-        Raises:
-            EngineError: none was exported. ArtifactError: it is damaged, or of another model.
-        """
-        if precision not in self.graphs:
-            # The plain command makes the fp32 graph, and the report by which engines choose.
-            options = "" if precision == "fp32" else f" --engine onnx --precision {precision}"
-            raise EngineError(
-                f"{self.path} has no {precision} graph: make it with "
-                f"`neurogaze-fast export {self.path}{options}`."
-            )
-        graph = open_graph(self.graphs[precision])
-        if self.checkpoint is not None:
-            own = read_manifest(self.checkpoint, CheckpointError)["sha256"]
-            if graph.metadata["model"]["sha256"] != own:
-                raise ArtifactError(
-                    f"{graph.path} was exported from another model than {self.checkpoint} is "
-                    "now. Move the export folder away and export again."
-                )
-        return graph
 
 
 def open_engine(
@@ -69,8 +28,8 @@ def open_engine(
     """Open the model at `path` for inference.
 
     Args:
-        path: run folder (its exports lie in RUN/export), folder of an export, exported .onnx file,
-            or model.safetensors (torch only).
+        path: run folder (its exports lie in RUN/export), folder of an export, exported .onnx or
+            .tflite file, or model.safetensors (torch only).
         engine: one of ENGINES but onnx; auto: TensorRT where there are a GPU and it, else OpenVINO,
             ONNX Runtime, torch. What was passed over, and why, is in `engine.passed_over`.
         precision: fp32, fp16, bf16 or int8; by default what the engine does best with what was
@@ -92,7 +51,10 @@ def open_engine(
         raise ConfigError(f"The engine {engine!r} cannot run a model: choose one of {names}.")
     if threads < 0:
         raise ConfigError(f"The number of threads is {threads}; it must be 0 or more.")
-    source = find_source(Path(path))
+    path = Path(path)
+    if engine == "auto" and path.suffix == ".tflite":
+        engine = "litert"
+    source = find_source(path, litert=engine == "litert")
     if engine != "auto":
         return _open(engine, source, precision, threads)
     passed: list[str] = []
@@ -112,43 +74,6 @@ def open_engine(
 def _open(engine: str, source: Source, precision: str | None, threads: int) -> Engine:
     with readable(f"{engine} cannot run {source.path}", "Use another --engine."):
         return _OPEN[engine](source, precision, threads)
-
-
-def find_source(path: Path) -> Source:
-    """What there is to run at a path.
-
-    Raises:
-        CheckpointError: nothing. ArtifactError: a graph whose manifest is missing or altered.
-    """
-    if path.suffix == ".onnx":
-        metadata = check_metadata(read_manifest(path).get("provenance"), str(path))
-        return Source(path, None, {metadata["precision"]: path})
-    if path.suffix == ".safetensors":
-        return Source(path, model_path(path), {})
-    checkpoint = path / MODEL_FILE
-    for folder in (path / EXPORT_FOLDER, path):
-        there = {name: folder / f"{name}.onnx" for name in PRECISIONS}
-        graphs = {name: file for name, file in there.items() if file.exists()}
-        if graphs:
-            break
-    if not graphs:
-        checkpoint = model_path(path)  # which says what to do where there is none
-    return Source(path, checkpoint if checkpoint.exists() else None, graphs)
-
-
-def newest_run(root: Path = Path("runs")) -> Path:
-    """The newest run folder below `root` that training finished.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    files = sorted(Path(root).glob(f"*/{MODEL_FILE}"), key=lambda file: file.stat().st_mtime_ns)
-    if not files:
-        raise CheckpointError(
-            f"There is no finished run in {root}. Name one with --model RUN, or train one: `python "
-            "-m neurogaze_fast.train`."
-        )
-    return files[-1].parent
 
 
 def parity_file(folder: Path, engine: str, precision: str) -> Path:
@@ -253,6 +178,17 @@ def _onnxruntime(source: Source, precision: str | None, threads: int) -> Engine:
     return opened
 
 
+def _litert(source: Source, precision: str | None, threads: int) -> Engine:
+    from neurogaze_fast.deploy.engines.litert_engine import LiteRTEngine
+
+    if precision:
+        return LiteRTEngine(source.graph(precision), threads)
+    graph, notes = _unasked(source, "litert", ("fp32",), ("int8",))
+    opened = LiteRTEngine(graph, threads)
+    opened.passed_over += notes
+    return opened
+
+
 def _torch(source: Source, precision: str | None, threads: int) -> Engine:
     from neurogaze_fast.deploy.engines.torch_engine import TorchEngine
 
@@ -282,6 +218,7 @@ def _tensorrt(name: str) -> Callable[[Source, str | None, int], Engine]:
 _OPEN: dict[str, Callable[[Source, str | None, int], Engine]] = {
     "openvino": _openvino,
     "onnxruntime": _onnxruntime,
+    "litert": _litert,
     "tensorrt": _tensorrt("tensorrt"),
     "tensorrt-rtx": _tensorrt("tensorrt-rtx"),
     "torch": _torch,

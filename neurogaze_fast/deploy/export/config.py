@@ -10,6 +10,8 @@ from tyro.conf import Positional, arg
 
 from neurogaze_fast.config import Faces, require
 
+ExportEngine = Literal["onnx", "openvino", "onnxruntime", "litert", "tensorrt", "tensorrt-rtx"]
+
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -17,8 +19,9 @@ class ExportConfig:
 
     run: Positional[Annotated[Path, arg(metavar="RUN")]]
     """Run folder, or a model.safetensors file."""
-    engine: Literal["onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"] = "openvino"
-    """Engine to export for; onnx: only the graph, compared through ONNX Runtime."""
+    engine: ExportEngine = "openvino"
+    """Engine to export for; onnx: only the graph, compared through ONNX Runtime; litert: a .tflite
+    for phones and small boards."""
     precision: Literal["fp32", "fp16", "bf16", "int8"] | None = None
     """Precision; by default bf16 for openvino where the processor has it and fp16 for TensorRT, or
     fp32 where that changes answers; fp32 for the others."""
@@ -37,7 +40,7 @@ class ExportConfig:
     """Folder for graphs, engines and reports; by default RUN/export."""
     triton: Path | None = None
     """Also write a Triton model repository into this folder, unless the answers changed too much
-    (not of a bf16 graph)."""
+    (not of a bf16 graph, nor with --engine litert)."""
     hub: Path | None = None
     """Also write a folder for the Hugging Face Hub (weights, graph, model card), unless the answers
     changed too much; `Predictor.from_pretrained` opens it."""
@@ -55,4 +58,6 @@ class ExportConfig:
         require(side is None or 16 <= side <= 1024, "input_size", side, "in [16, 1024]")
         for name in ("parity_faces", "calibration_faces"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        ready = self.engine != "litert" or (self.triton is None and self.hub is None)
+        require(ready, "engine", self.engine, "another one with --triton or --hub: they take ONNX")
         require(self.threads >= 0, "threads", self.threads, "0 or more")

@@ -15,11 +15,14 @@ import torch
 from neurogaze_fast.artifacts import atomic_write, write_artifact
 from neurogaze_fast.deploy.engines.base import INPUT, OUTPUTS, EngineError
 from neurogaze_fast.deploy.engines.graph import DTYPES, FaceGraph, build_onnx, describe, tidy
+from neurogaze_fast.deploy.engines.litert_build import build_litert, converter
+from neurogaze_fast.deploy.engines.litert_engine import check_litert
 from neurogaze_fast.deploy.engines.onnx_safety import KIND, OpenedGraph, check_graph, open_graph
-from neurogaze_fast.deploy.engines.open import EXPORT_FOLDER, open_engine, parity_file
+from neurogaze_fast.deploy.engines.open import open_engine, parity_file
+from neurogaze_fast.deploy.engines.source import EXPORT_FOLDER, graph_file
 from neurogaze_fast.deploy.engines.tensorrt_build import build, built_engine, library
 from neurogaze_fast.deploy.export.config import ExportConfig
-from neurogaze_fast.deploy.export.parity import compare, take_faces
+from neurogaze_fast.deploy.export.parity import compare, remarks_of, take_faces
 from neurogaze_fast.deploy.licence import licence
 from neurogaze_fast.deploy.vision.crop import MARGIN
 from neurogaze_fast.emotions import EMOTIONS
@@ -141,6 +144,10 @@ def _refuse_early(engine: str, precision: str) -> None:
     """Say at once what would fail after the work."""
     if engine in GPU_ENGINES:
         library(engine)
+    if engine == "litert":
+        converter()
+        if precision not in ("fp32", "int8"):
+            raise ConfigError(f"LiteRT files are fp32 or int8, not {precision}: see --precision.")
     if engine == "openvino" and precision == "fp16":
         raise ConfigError(
             "OpenVINO computes fp32, bf16 or int8 on a CPU, not fp16: choose one of them with "
@@ -175,17 +182,24 @@ class Graphs:
         return self.run.temperature if self.config.calibrate else 1.0
 
     @property
+    def litert(self) -> bool:
+        """Whether the graph is a .tflite."""
+        return self.config.engine == "litert"
+
+    @property
     def unsigned(self) -> bool:
         """Whether an int8 graph has uint8 activations: plain convolutions, for CPU engines."""
-        return self.config.engine not in GPU_ENGINES and isinstance(self.run.model, CompactNet)
+        other = self.litert or self.config.engine in GPU_ENGINES
+        return not other and isinstance(self.run.model, CompactNet)
 
     def graph(self, precision: str) -> tuple[OpenedGraph, bool]:
         """(the graph, whether it was there already)."""
-        path = self.folder / f"{precision}.onnx"
-        calibration = self._calibration() if precision == "int8" else None
+        path = graph_file(self.folder, precision, litert=self.litert)
+        check = check_litert if self.litert else check_graph
+        calibration = self._calibration() if precision == "int8" and not self.litert else None
         metadata = self._metadata(precision, calibration)
         if path.exists():
-            found = open_graph(path)
+            found = open_graph(path, check)
             different = sorted(
                 key
                 for key in {*metadata, *found.metadata} - set(VARYING)
@@ -197,13 +211,12 @@ class Graphs:
                     f"{', '.join(different)}. Choose another --out, or move it away."
                 )
             return found, True
-        model = self._build(precision, metadata, calibration)
-        data = model.SerializeToString()
-        check_graph(data, metadata, str(path))
+        data = self._build(precision, metadata, calibration)
+        check(data, metadata, str(path))
         write_artifact(path, data, metadata)
-        return open_graph(path), False
+        return open_graph(path, check), False
 
-    def _build(self, precision: str, metadata: dict[str, Any], calibration: Any) -> Any:
+    def _build(self, precision: str, metadata: dict[str, Any], calibration: Any) -> bytes:
         size = self.run.metadata["size"]
         base = "fp32" if precision == "int8" else precision
         data_set = kind_trained_on(self.run)
@@ -224,15 +237,17 @@ class Graphs:
         graph = FaceGraph(
             self.run.model, size, self.side, DTYPES[base], temperature=self.temperature
         )
+        if self.litert:
+            return build_litert(graph, precision, said)
         model = build_onnx(graph, base, said)
         if precision != "int8":
-            return model
+            return model.SerializeToString()
         from neurogaze_fast.deploy.export.quantise import quantised
 
         model = quantised(model, calibration[0], unsigned=self.unsigned)
         tidy(model)
         describe(model, said)
-        return model
+        return model.SerializeToString()
 
     def _calibration(self) -> tuple[np.ndarray, dict[str, Any]]:
         """(uint8 [N, S, S, 3], what they are) of the train split."""
@@ -267,26 +282,3 @@ class Graphs:
             "calibration": None if calibration is None else calibration[1],
             "environment": environment(),
         }
-
-
-def remarks_of(run: RunRecord, faces: FaceSet, side: int, temperature: float) -> list[str]:
-    """What somebody who compares the report with metrics.json should know."""
-    remarks = []
-    if run.metadata.get("flip"):
-        remarks.append(
-            "The run's own scores average each face and its mirror image; the graph sees the face "
-            "once, and so does this report."
-        )
-    if temperature == 1:
-        remarks.append(
-            "The probabilities are the network's own: no temperature was fitted to the raters' "
-            "votes, or --no-calibrate was given."
-        )
-    stored = next(iter(faces.splits.values())).subset(np.array([0])).images.shape[1]
-    if stored != side:
-        remarks.append(
-            f"The set is stored at {stored} pixels and the graph takes {side}: faces were resized "
-            f"by an antialiased filter. --input-size {stored} resizes inside the graph instead, "
-            "exactly as training did."
-        )
-    return remarks

@@ -8,7 +8,7 @@ from typing import Any
 
 from neurogaze_fast.artifacts import atomic_write, read_manifest, write_artifact
 from neurogaze_fast.deploy.engines.onnx_safety import OpenedGraph
-from neurogaze_fast.deploy.engines.open import EXPORT_FOLDER
+from neurogaze_fast.deploy.engines.source import EXPORT_FOLDER
 from neurogaze_fast.deploy.model_card import describe_folder
 from neurogaze_fast.errors import ArtifactError, OutputExistsError
 from neurogaze_fast.evaluation.metrics_file import METRICS_FILE

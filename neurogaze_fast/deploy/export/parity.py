@@ -16,6 +16,7 @@ from neurogaze_fast.errors import DataError, NeurogazeError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from neurogaze_fast.evaluation.run_record import RunRecord
     from neurogaze_fast.faces.faceset import FaceSet
     from neurogaze_fast.student.networks import Student
 
@@ -136,6 +137,29 @@ def compare(
     }
     reasons = _broken(report, LIMITS[precision])
     return {**report, "passed": not reasons, "reasons": reasons}
+
+
+def remarks_of(run: RunRecord, faces: FaceSet, side: int, temperature: float) -> list[str]:
+    """What somebody who compares the report with metrics.json should know."""
+    remarks = []
+    if run.metadata.get("flip"):
+        remarks.append(
+            "The run's own scores average each face and its mirror image; the graph sees the face "
+            "once, and so does this report."
+        )
+    if temperature == 1:
+        remarks.append(
+            "The probabilities are the network's own: no temperature was fitted to the raters' "
+            "votes, or --no-calibrate was given."
+        )
+    stored = next(iter(faces.splits.values())).subset(np.array([0])).images.shape[1]
+    if stored != side:
+        remarks.append(
+            f"The set is stored at {stored} pixels and the graph takes {side}: faces were resized "
+            f"by an antialiased filter. --input-size {stored} resizes inside the graph instead, "
+            "exactly as training did."
+        )
+    return remarks
 
 
 def table(report: dict[str, Any]) -> Table:

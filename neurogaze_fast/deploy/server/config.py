@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from neurogaze_fast.deploy.vision.config import EngineChoice
 from neurogaze_fast.errors import ConfigError
 
-EngineChoice = Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
 TOKEN_VARIABLE = "NEUROGAZE_TOKEN"
 TOKEN_LENGTH = 16
 """Characters a token needs at least: a shorter one can be guessed over a network."""

@@ -14,6 +14,9 @@ from neurogaze_fast.deploy.vision.crop import MARGIN, MAX_FACES, MIN_FACE
 from neurogaze_fast.errors import ConfigError
 
 DEFAULT_OUT = Path("predictions")
+EngineChoice = Literal[
+    "auto", "openvino", "onnxruntime", "litert", "tensorrt", "tensorrt-rtx", "torch"
+]
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class PredictConfig:
     """Pictures, videos, folders of them (with their subfolders), patterns such as 'shots/*.jpg',
     and addresses (http, https, rtsp)."""
     model: Path | None = None
-    """Run folder, exported .onnx or model.safetensors; newest: the newest run in runs/; by default
-    the model inside the package."""
-    engine: Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "auto"
+    """Run folder, exported .onnx or .tflite, or model.safetensors; newest: the newest run in runs/;
+    by default the model inside the package."""
+    engine: EngineChoice = "auto"
     """What computes the answers; auto takes the fastest that works here."""
     threads: int = 0
     """CPU threads of the engine and the face detector; 0 lets them choose."""

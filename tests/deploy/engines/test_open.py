@@ -15,7 +15,8 @@ from neurogaze_fast.artifacts import manifest_path, verified_open, write_artifac
 from neurogaze_fast.deploy.engines import open as engine_module
 from neurogaze_fast.deploy.engines import openvino_engine, torch_engine
 from neurogaze_fast.deploy.engines.base import EngineError
-from neurogaze_fast.deploy.engines.open import newest_run, open_engine, parity_file
+from neurogaze_fast.deploy.engines.open import open_engine, parity_file
+from neurogaze_fast.deploy.engines.source import newest_run
 from neurogaze_fast.deploy.predictor import prepare_face
 from neurogaze_fast.errors import ArtifactError, CheckpointError, ConfigError
 from neurogaze_fast.faces.synthetic import draw_faces
@@ -285,7 +286,7 @@ def test_newest_run_is_the_last_that_finished(tmp_path):
     (tmp_path / "unfinished").mkdir()
     assert newest_run(tmp_path) == tmp_path / "new"
     assert engine_module.ENGINES == (
-        "onnx", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx", "torch",
+        "onnx", "openvino", "onnxruntime", "litert", "tensorrt", "tensorrt-rtx", "torch",
     )  # fmt: skip
 
 
