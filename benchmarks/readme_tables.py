@@ -110,12 +110,13 @@ def csv_reader():
 
 def operators():
     """Rows: the fused operators against eager torch and torch.compile."""
-    rows = newest("operators")["rows"]
+    rows = newest("operators")["rows"] + newest("conv3x3")["rows"]
     for name, words in (
         ("proto_geo_loss", "Proto-KD and D-Geo, forward and backward"),
         ("logit_loss", "cross-entropy and KD, forward and backward"),
         ("augment", "augmentation of a batch"),
         ("topomap", "topographic maps"),
+        ("conv3x3", "3x3 convolution, forward and both gradients"),
     ):
         own = [row for row in rows if row.get("op") == name]
         first = own[0]
