@@ -1,7 +1,8 @@
 """Builds the native part; all metadata is in pyproject.toml.
 
-NEUROGAZE_BUILD_NATIVE=0 builds none of it. Each extension is optional: where it cannot be built,
-the package installs without it, says so in one line, and runs on its Python counterpart.
+NEUROGAZE_BUILD_NATIVE=0 builds none of it, =cpu all but _C_cuda, =cuda that alone. Each extension
+is optional: where it cannot be built, the package installs without it, says so in one line, and
+runs on its Python counterpart.
 
     _io      pybind11, no torch              needs a C++ compiler
     _C       operators for the CPU           + torch (pip install --no-build-isolation)
@@ -62,9 +63,14 @@ def nvcc_version(home: Path) -> str | None:
     return found[1] if found else None
 
 
+def wanted() -> str:
+    """What NEUROGAZE_BUILD_NATIVE asks for: "0" none, "cpu", "cuda", anything else all."""
+    return os.environ.get("NEUROGAZE_BUILD_NATIVE", "1")
+
+
 def extensions() -> list[Extension]:
-    """The extensions to build: none with NEUROGAZE_BUILD_NATIVE=0."""
-    if os.environ.get("NEUROGAZE_BUILD_NATIVE") == "0":
+    """The extensions to build."""
+    if wanted() == "0":
         return []
     # No -march=native: a wheel runs on machines other than the one that built it; cpu/simd.h
     # chooses the instruction set at run time instead.
@@ -77,7 +83,7 @@ def extensions() -> list[Extension]:
         extra_link_args=io_flags,
         optional=True,
     )
-    return [reader, *operators()]
+    return operators() if wanted() == "cuda" else [reader, *operators()]
 
 
 def operators() -> list[Extension]:
@@ -101,17 +107,21 @@ def operators() -> list[Extension]:
     simd = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
     quiet = ["-Wno-psabi", "-Wno-unknown-pragmas", "-g0"]
     headers = [str(path) for path in Path("csrc").glob("*/*.*h")]
-    built: list[Extension] = [
-        CppExtension(
-            "neurogaze_fast._C",
-            sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp")),
-            include_dirs=[str(Path("csrc/common").resolve())],
-            extra_compile_args={"cxx": [*common, *simd, *quiet]},
-            depends=headers,
-            py_limited_api=True,
-            optional=True,
+    built: list[Extension] = []
+    if wanted() != "cuda":
+        built.append(
+            CppExtension(
+                "neurogaze_fast._C",
+                sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp")),
+                include_dirs=[str(Path("csrc/common").resolve())],
+                extra_compile_args={"cxx": [*common, *simd, *quiet]},
+                depends=headers,
+                py_limited_api=True,
+                optional=True,
+            )
         )
-    ]
+    if wanted() == "cpu":
+        return built
     why = without_cuda(torch.version.cuda, home)
     if why:
         skip("neurogaze_fast._C_cuda", why)
@@ -155,6 +165,13 @@ def build_command() -> type:
     class OptionalBuildExt(Base):
         """Goes on without an extension that does not build."""
 
+        def run(self) -> None:
+            """Build; in the tree no older build stays of the extension that =cpu leaves out."""
+            super().run()
+            if wanted() == "cpu" and (self.inplace or self.editable_mode):
+                for older in Path("neurogaze_fast").glob("_C_cuda.*"):
+                    older.unlink()
+
         def build_extension(self, ext: Extension) -> None:
             """Build `ext`, or warn in one line and remove an older build of it from the tree."""
             try:
@@ -168,5 +185,8 @@ def build_command() -> type:
     return OptionalBuildExt
 
 
-found = extensions()  # first: it sets CUDA_HOME, which torch reads when its builder is imported
-setup(ext_modules=found, cmdclass={"build_ext": build_command()})
+if {"egg_info", "dist_info"} & set(sys.argv):
+    setup()  # pip asks for the metadata twice before it builds; torch is slow to import
+else:
+    found = extensions()  # first: it sets CUDA_HOME, which torch reads when its builder is imported
+    setup(ext_modules=found, cmdclass={"build_ext": build_command()})

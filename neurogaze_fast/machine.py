@@ -206,11 +206,15 @@ def _native_reader() -> str:
 
 
 def _operators(device: str) -> str:
+    import torch
+
     from neurogaze_fast.ops import _library
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the finding says it
         loaded, detail = _library.status(device)
+    if device == "cuda" and not loaded and not torch.cuda.is_available():
+        raise Lacking(detail, "Nothing is lost: they need a GPU, and none can be used here.")
     cuda = ", and nvcc of torch's CUDA version" if device == "cuda" else ""
     return _native(loaded, detail, f"a C++ compiler{cuda}")
 

@@ -139,6 +139,20 @@ def test_the_reason_for_no_gpu(monkeypatch):
     assert "CUDA_VISIBLE_DEVICES='' hides" in why()
 
 
+@pytest.mark.parametrize(("gpu", "advice"), [(False, "Nothing is lost"), (True, "Reinstall")])
+def test_kernels_that_were_not_built_matter_where_there_is_a_gpu(monkeypatch, gpu, advice):
+    import torch
+
+    from neurogaze_fast.ops import _library
+
+    monkeypatch.setattr(_library, "status", lambda device: (False, f"no {device} kernels"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    finding = probe(lambda: machine._operators("cuda"))
+    assert (finding.status, finding.detail) == ("missing", "no cuda kernels")
+    assert finding.advice.startswith(advice)
+    assert probe(lambda: machine._operators("cpu")).advice.startswith("Reinstall")
+
+
 @POSIX
 def test_nvcc_is_found_broken_or_missing(tmp_path, monkeypatch):
     nvcc = tmp_path / "bin" / "nvcc"

@@ -27,7 +27,7 @@ from neurogaze_fast.evaluation.training_images import TrainingImages
 from neurogaze_fast.evaluation.vote_scores import rule_scores, vote_calibration
 from neurogaze_fast.faces.faceset import FaceRows, FaceSet
 from neurogaze_fast.faces.labels import NUM_EMOTIONS, hard_labels, renormalised
-from neurogaze_fast.student.inference import predict_logits
+from neurogaze_fast.student.inference import predict_logits, predict_views
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Predictions:
     """The whole split; row i of the others is row ``index[i]`` of it."""
     index: np.ndarray
     """int64 [N]."""
+    plain: np.ndarray | None = None
+    """float32 [N, 8]: logits of each face without its mirror image, of the same passes."""
 
     @property
     def annotated(self) -> np.ndarray | None:
@@ -79,10 +81,10 @@ def predict_split(
             are left out, see :meth:`~neurogaze_fast.faces.faceset.FaceSet.usable`).
     """
     part, index, labels = labelled_part(faces, split)
-    logits = predict_logits(
+    plain, logits = predict_views(
         model, part.images[index], size=size, device=device, batch_size=batch_size, flip=flip
     )
-    return Predictions(split, logits, labels, part, index)
+    return Predictions(split, logits, labels, part, index, plain)
 
 
 def labelled_part(faces: FaceSet, split: str) -> tuple[FaceRows, np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,6 @@ from neurogaze_fast.student.inference import load_model
 from neurogaze_fast.student.model_file import MODEL_FILE
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from neurogaze_fast.student.run import TrainingRun
 
 
@@ -71,7 +70,7 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     metrics["model_sha256"] = sha256_file(folder / MODEL_FILE)
     metrics["temperature"] = temperatures.labels
     metrics["vote_temperature"] = temperatures.votes
-    metrics["once"] = _each_face_once(model, run, found["valid"], how)
+    metrics["once"] = _each_face_once(run, found["valid"])
     metrics["training_images"] = save_training_images(folder, faces["train"])
     metrics["data"] = {"sha256": metadata["data"]["sha256"]}
     metrics["geo"] = binding(history, run.config)
@@ -96,16 +95,13 @@ def write_results(run: TrainingRun) -> dict[str, Any]:
     return metrics
 
 
-def _each_face_once(
-    model: nn.Module, run: TrainingRun, mirrored: Predictions, how: dict[str, Any]
-) -> dict[str, Any]:
+def _each_face_once(run: TrainingRun, valid: Predictions) -> dict[str, Any]:
     """Scores on valid without mirror images, and the temperature that exported graphs carry.
 
     An engine sees a face once, so what it is divided by must have been fitted to just that.
     """
-    once = mirrored
-    if how["flip"]:
-        once = predict_split(model, run.faces, "valid", **{**how, "flip": False})
+    assert valid.plain is not None  # predict_split gives them
+    once = replace(valid, logits=valid.plain)
     scored = score(once, TrainingImages.of_split(run.faces["train"]), scaling_of("valid", None))
     return {
         "valid": scored.scores,

@@ -44,24 +44,45 @@ def predict_logits(
 
     With `flip`, the logarithm of the mean of the probabilities of each image and its mirror image.
     """
+    how: dict[str, Any] = {"size": size, "device": device, "batch_size": batch_size}
+    return predict_views(model, images, **how, amp_dtype=amp_dtype, flip=flip)[1]
 
-    def logits(batch: Tensor) -> Tensor:
+
+def predict_views(
+    model: nn.Module,
+    images: np.ndarray,
+    *,
+    size: int,
+    device: torch.device,
+    batch_size: int = 512,
+    amp_dtype: torch.dtype | None = None,
+    flip: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(of each image once, as :func:`predict_logits` gives them): float32 [N, 8], of one pass."""
+
+    def logits(batch: Tensor) -> tuple[Tensor, Tensor]:
         plain = model(batch)[1].float()
         if not flip:
-            return plain
+            return plain, plain
         both = torch.stack((plain, model(batch.flip(3))[1].float()))
-        return both.log_softmax(2).logsumexp(0) - math.log(2)
+        return plain, both.log_softmax(2).logsumexp(0) - math.log(2)
 
     was_training = model.training
     model.eval()
-    parts: list[Tensor] = []
+    once: list[Tensor] = []
+    asked: list[Tensor] = []
     with (
         torch.inference_mode(),
         torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
     ):
-        batches = plain_batches(images, size=size, batch_size=batch_size, device=device)
-        parts.extend(logits(batch).cpu() for batch in batches)
+        for batch in plain_batches(images, size=size, batch_size=batch_size, device=device):
+            for views, found in zip((once, asked), logits(batch), strict=True):
+                views.append(found.cpu())
     model.train(was_training)
+    return _joined(once), _joined(asked)
+
+
+def _joined(parts: list[Tensor]) -> np.ndarray:
     return torch.cat(parts).numpy() if parts else np.zeros((0, len(EMOTIONS)), np.float32)
 
 

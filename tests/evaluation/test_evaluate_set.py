@@ -71,6 +71,8 @@ def test_mirror_images_can_be_scored_with_any_run(finished, no_pictures, tmp_pat
     each = {flip: evaluated(finished, tmp_path / str(flip), flip=flip) for flip in (True, False)}
     assert {flip: metrics["flip"] for flip, metrics in each.items()} == {True: True, False: False}
     assert own["valid"] == each[own["flip"]]["valid"]
+    trained = json.loads((finished / "metrics.json").read_text())
+    assert trained["once"]["valid"] == each[False]["valid"]
     nll = [metrics["valid"]["calibration"]["before"]["nll"] for metrics in each.values()]
     assert nll[0] != nll[1]
 

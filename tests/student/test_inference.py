@@ -9,7 +9,7 @@ import torch
 from neurogaze_fast.artifacts import manifest_path
 from neurogaze_fast.device import pick_device
 from neurogaze_fast.errors import CheckpointError, ConfigError
-from neurogaze_fast.student.inference import load_model, predict_logits, save_model
+from neurogaze_fast.student.inference import load_model, predict_logits, predict_views, save_model
 from neurogaze_fast.student.resnet import ResNet
 
 
@@ -55,6 +55,15 @@ def test_the_mirror_image_is_left_for_right(saved, drawn):
     torch.testing.assert_close(got, (shares[0] + shares[1]) / 2, rtol=1e-4, atol=1e-5)
     upside_down = (shares[0] + shares[2]) / 2
     assert (got - upside_down).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_each_image_once_comes_of_the_same_passes(saved, drawn, flip):
+    how = {"size": 32, "device": torch.device("cpu"), "batch_size": 4}
+    once, asked = predict_views(saved[1], drawn[0][:6], **how, flip=flip)
+    np.testing.assert_array_equal(once, predict_logits(saved[1], drawn[0][:6], **how))
+    np.testing.assert_array_equal(asked, predict_logits(saved[1], drawn[0][:6], **how, flip=flip))
+    assert np.array_equal(once, asked) != flip
 
 
 def test_altered_weights_are_refused(saved):
