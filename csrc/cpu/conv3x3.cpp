@@ -21,8 +21,8 @@ bool conv3x3_available() {
 #if NG_WINOGRAD
 using namespace winograd;
 
-// Tiles worked on together: what they become stays in the second cache with few channels; with many
-// the weights do not, and are read once for so many tiles. From 24 to 576 it makes little difference.
+// Tiles worked on together, at most: what they become stays in the second cache with few channels;
+// with many the weights do not, and are read once for so many tiles. More makes nothing faster.
 constexpr int64_t kBlock = 48;
 // For the weights' gradient, whose sums are read and written once for so many tiles.
 constexpr int64_t kGradientTiles = 512;
@@ -120,15 +120,19 @@ Tensor conv3x3(const Tensor& x, const Tensor& weight, bool turned) {
       else pack<false>(from, O, C, packed, o);
     }
   });
+  // As many blocks for each thread; a tile's results do not depend on the block it is in.
+  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t blocks = round_up((s.count + kBlock - 1) / kBlock, threads);
+  const int64_t block = round_up((s.count + blocks - 1) / blocks, 4);
   const int64_t widest = O > C ? O : C;
   const std::vector<bf16> zero(widest, bf16{0});
-  torch::stable::parallel_for(0, (s.count + kBlock - 1) / kBlock, 1, [&](int64_t begin, int64_t end) {
-    bf16* spread = scratch<bf16>(1, kPlaces * (kBlock * s.inputs + 96));
-    float* sums = scratch<float>(2, kPlaces * (kBlock * s.outputs + 48));
+  torch::stable::parallel_for(0, (s.count + block - 1) / block, 1, [&](int64_t begin, int64_t end) {
+    bf16* spread = scratch<bf16>(1, kPlaces * (block * s.inputs + 96));
+    float* sums = scratch<float>(2, kPlaces * (block * s.outputs + 48));
     bf16* outside = scratch<bf16>(3, widest);
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i * kBlock, left = s.count - first;
-      convolve(s, data<bf16>(in), packed, mutable_data<bf16>(y), first, left < kBlock ? left : kBlock,
+      const int64_t first = i * block, left = s.count - first;
+      convolve(s, data<bf16>(in), packed, mutable_data<bf16>(y), first, left < block ? left : block,
                spread, sums, zero.data(), outside);
     }
   });
