@@ -2,8 +2,9 @@
 
     python -m benchmarks.corruption_study OUT --data DIR          # OUT: the folder of the ablation
 
-Writes benchmarks/results/DATE-cpu-corruptions.json; ``python -m benchmarks.readme_tables`` writes
-the tables of docs/corruptions.md from it. What was scored is kept in OUT and not scored again.
+Writes benchmarks/results/DATE-cpu-corruptions.json, anew after each seed; ``python -m
+benchmarks.readme_tables`` writes the tables of docs/corruptions.md from it. What was scored is kept
+in OUT and not scored again; seeds whose networks are not in OUT are taken from the newest file.
 """
 
 import argparse
@@ -66,15 +67,42 @@ def kept(run):
     }
 
 
+def earlier(out, arms, seed):
+    """arm -> what the newest file keeps of this seed, or None: the networks of a study that was
+    stopped elsewhere are not in OUT."""
+    if not list(RESULTS.glob("*-cpu-corruptions.json")):
+        return None
+    known = json.loads(newest().read_text())
+    if known["study"] != out.name or any(str(seed) not in known["runs"].get(a, {}) for a in arms):
+        return None
+    return known, {arm: known["runs"][arm][str(seed)] for arm in arms}
+
+
 def study(out, data, batch_size):
+    """The study's results so far, after each seed."""
     arms, seeds = whole_seeds(out)
     arms.sort(key=lambda arm: arm != REFERENCE)  # the one that errors are relative to comes first
-    runs, facts = {arm: {} for arm in arms}, {}
-    for seed in seeds:
-        print(f"seed {seed}")
-        facts, found = scored(out, data, arms, seed, batch_size)
+    runs = {arm: {} for arm in arms}
+    # Those that need no scoring come first, so that a stop in the middle keeps them.
+    known = {seed: earlier(out, arms, seed) for seed in seeds}
+    for seed in sorted(seeds, key=lambda seed: (known[seed] is None, seed)):
+        if known[seed] is not None:
+            facts, of_arm = known[seed]
+            facts = {"n": facts["n_images"], "seed": facts["corruption_seed"],
+                     "synthetic": facts["synthetic_bank"]}  # fmt: skip
+        elif (out / RUNS / REFERENCE / f"seed{seed}" / "model.safetensors").exists():
+            print(f"seed {seed}")
+            facts, found = scored(out, data, arms, seed, batch_size)
+            of_arm = {arm: kept(found[arm]) for arm in arms}
+        else:
+            print(f"seed {seed} is left out: its networks are not in {out}")
+            continue
         for arm in arms:
-            runs[arm][str(seed)] = kept(found[arm])
+            runs[arm][str(seed)] = of_arm[arm]
+        yield _result(out, facts, runs)
+
+
+def _result(out, facts, runs):
     return {
         "what": "Accuracy on FERPlus valid under 12 kinds of corruption at 5 strengths each "
         "(evaluate --corruptions), by arm and seed; 100 % of mCE is b0 of the same seed",
@@ -83,7 +111,7 @@ def study(out, data, batch_size):
         "corruption_seed": facts["seed"],
         "synthetic_bank": facts["synthetic"],
         "hardware": hardware(),
-        "runs": runs,
+        "runs": {arm: dict(of) for arm, of in runs.items()},
     }
 
 
@@ -133,10 +161,10 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--batch-size", type=int, default=256)
     given = parser.parse_args()
-    result = study(given.out, given.data, given.batch_size)
     path = RESULTS / f"{datetime.date.today()}-cpu-corruptions.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"Written to {path}")
+    for result in study(given.out, given.data, given.batch_size):
+        path.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"Written to {path}")
 
 
 if __name__ == "__main__":

@@ -123,3 +123,26 @@ def test_corrupted_scores_are_given_to_the_arm_they_are_of(tmp_path):
     assert {arm: run["of"] for arm, run in found.items()} == {arm: arm for arm in found}
     with pytest.raises(SystemExit, match="remove it"):
         scored(tmp_path, tmp_path, ["b0", "b1"], 0, 1)
+
+
+def test_a_corruption_study_goes_on_where_the_earlier_networks_are_not(tmp_path, monkeypatch):
+    from benchmarks import corruption_study as module
+
+    def of(value):
+        names = ("mean_accuracy", "mce", "relative_mce")
+        return {"clean": {"accuracy": value}, **dict.fromkeys(names, value),
+                "by_kind": {kind: {"mean_accuracy": value} for kind in module.KINDS}}  # fmt: skip
+
+    out, arms = tmp_path / "plan", ["b0", "b1"]
+    facts = {"n": 9, "seed": 0, "synthetic": False}
+    before = module._result(out, facts, {arm: {"0": module.kept(of(0.5))} for arm in arms})
+    (tmp_path / "2026-01-01-cpu-corruptions.json").write_text(json.dumps(before))
+    (out / "runs/b0/seed1").mkdir(parents=True)
+    (out / "runs/b0/seed1/model.safetensors").touch()
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(module, "whole_seeds", lambda out: (["b1", "b0"], [1, 0, 2]))
+    monkeypatch.setattr(module, "scored", lambda *_: (facts, {arm: of(0.25) for arm in arms}))
+    first, second = module.study(out, tmp_path, 1)
+    assert list(first["runs"]["b0"]) == ["0"] == list(first["runs"]["b1"])
+    assert {seed: run["mce"] for seed, run in second["runs"]["b1"].items()} == {"0": 0.5, "1": 0.25}
+    assert module.earlier(tmp_path / "another plan", arms, 0) is None
