@@ -242,5 +242,5 @@ def train_config_from_json(path: Path) -> TrainConfig:
         path,
         ("data", "bank", "out", "resume", "init"),
         tuples=("kd_teacher",),
-        before={"kd_view": "plain", "class_weight_mean": "classes"},
+        before={"kd_view": "plain", "class_weight_mean": "classes", "winograd": False},
     )
