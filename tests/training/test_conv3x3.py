@@ -98,6 +98,16 @@ def test_large_maps_in_bfloat16_take_winograd_only_where_they_train(monkeypatch)
     assert len(taken) == 1
 
 
+def test_what_is_compiled_is_the_library_s(monkeypatch):
+    monkeypatch.setattr(conv3x3, "conv3x3_native", lambda *_: True)
+    monkeypatch.setattr(conv3x3, "conv3x3", lambda x, weight: torch.zeros(1))
+    ours = Conv3x3(32, 32, 3, 1, 1, bias=False)
+    x = torch.randn(2, 32, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(x).shape == (1,)
+        assert torch.compile(ours, backend="eager")(x).shape == x.shape
+
+
 @pytest.mark.parametrize("name", ["resnet18", "compact"])
 def test_a_network_s_gradients_agree_with_those_without_winograd(name):
     """In bf16 a whole network's gradient is about as far from float32's with it as without."""
