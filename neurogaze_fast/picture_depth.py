@@ -148,11 +148,8 @@ def _white(image: Any, values: np.ndarray, full: int) -> int:
         CorruptImage: neither the header nor the pixels say whether it is dark or less deep.
     """
     high, bits = int(values.max(initial=0)), _stated_bits(image)
-    if image.format == "PNG" and bits:
-        # PNG wants fewer bits moved up to the 16, with zeros or their own first bits below them;
-        # many cameras leave them where they are.
-        moved_up = high >= 2**bits or not (values % 2 ** (16 - bits)).any()
-        return full if moved_up else 2**bits - 1
+    if image.format == "PNG" and bits and _moved_up(values, high, bits):
+        return full
     if bits and high < 2**bits:
         return min(full, 2**bits - 1)
     if high > _UNSURE or not (values % 256).any() or not (values % 257).any():
@@ -164,6 +161,21 @@ def _white(image: Any, values: np.ndarray, full: int) -> int:
         "it with 8 bits, or state its depth (a PNG's sBIT, or 2^bits - 1 as a TIFF's "
         "MaxSampleValue)"
     )
+
+
+def _moved_up(values: np.ndarray, high: int, bits: int) -> bool:
+    """Whether fewer bits have zeros or their own first bits below them in the 16, as PNG wants it.
+
+    Many cameras leave them where they are. A depth that is neither was not this picture's.
+    """
+    if not (values % 2 ** (16 - bits)).any():
+        return True
+    white = 2**bits - 1
+    if not white < high <= _UNSURE:  # brighter ones are believed anyhow
+        return False
+    wide = values.astype(np.int32)
+    nearest = (wide * white + 2**15) // (2**16 - 1) * (2**16 - 1) // white
+    return bool((abs(nearest - wide) <= 1).all())
 
 
 def _stated_bits(image: Any) -> int:

@@ -308,13 +308,15 @@ def stated(pixels, bits, colour):
 
 NEAR = ROUNDED.astype(int)
 DARK8 = GREY // 4 * np.uint16(257)
-DEEP14 = in_16(14)
+DEEP14, DARK12 = in_16(14), in_16(12) // 16
 LESS_DEEP = {
     "a 14-bit PNG that says so": (stated(DEEP14, [14], 0), NEAR),
     "a 13-bit PNG that says so": (stated(in_16(13), [13], 0), NEAR),
     "a 15-bit PNG that says so": (stated(in_16(15), [15], 0), NEAR),
     "14 bits moved up, as PNG wants it": (stated(DEEP14 << 2, [14], 0), NEAR),
     "a dark one of 14 bits, moved up": (stated(DEEP14 >> 4 << 2, [14], 0), NEAR / 16),
+    "12 bits, their first four below them": (stated(in_16(12) * 16 + in_16(4), [12], 0), NEAR),
+    "a dark one of such": (stated(DARK12 << 4 | DARK12 >> 8, [12], 0), NEAR / 16),
     "a dark one of 16 bits": (stated(EVERY // 5, [16], 0), NEAR / 5),
     "14 bits of colour": (stated(in_16(14, EVERY3), [14, 14, 14], 2), ROUNDED3),
     "14 bits of colour and alpha": (
@@ -349,6 +351,8 @@ UNSTATED = {
     "colour and alpha": (png16(np.dstack([in_16(14, EVERY3), OPAQUE]), 6), "one of 14 bits"),
     "grey and alpha": (png16(np.dstack([DEEP14, OPAQUE]), 4), "one of 14 bits"),
     "the brightest pixel's value is no depth": (tiff(EVERY // 5, tag_281=13107), "of 14 bits"),
+    "a PNG's depth that the pixels exceed": (stated(DEEP14, [12], 0), "of 14 bits"),
+    "8 bits that are not, in colour": (stated(in_16(14, EVERY3), [8, 8, 8], 2), "of 14 bits"),
     "a depth that the pixels exceed": (tiff(EVERY // 5, tag_281=4095), "of 14 bits"),
 }
 

@@ -117,6 +117,7 @@ def test_the_options_are_read_one_for_one(folder, read, kind, paths):
     if kind is TrainConfig:
         assert config.kd_view == "plain"  # what a run as KD teacher looked at in that version
         assert config.class_weight_mean == "classes"  # what it trained with
+        assert not config.winograd  # so do all of its steps, when it is gone on with
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])

@@ -150,7 +150,7 @@ class StudentOptions:
     """Compile the network with torch.compile (once for each image size)."""
     winograd: bool = True
     """Train 3x3 convolutions by Winograd's products (fewer, rounded a little differently), on CPUs
-    with bfloat16 arithmetic and --amp; scoring and everything else stay as they are."""
+    with bfloat16 arithmetic and --amp, unless --compile has them; scoring stays as it is."""
     amp_dtype: Literal["bf16", "fp16"] = "bf16"
     """Precision of --amp; fp16 adds a gradient scaler."""
 
@@ -242,5 +242,5 @@ def train_config_from_json(path: Path) -> TrainConfig:
         path,
         ("data", "bank", "out", "resume", "init"),
         tuples=("kd_teacher",),
-        before={"kd_view": "plain", "class_weight_mean": "classes"},
+        before={"kd_view": "plain", "class_weight_mean": "classes", "winograd": False},
     )

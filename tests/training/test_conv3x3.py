@@ -63,6 +63,17 @@ def test_under_autocast_it_is_as_exact_as_the_library():
     assert errors[0] <= 2 * errors[1]
 
 
+@pytest.mark.parametrize("side", [3, 9])
+def test_autocast_leaves_float64_alone(side):
+    ours, plain = pair(1)
+    x = torch.randn(2, 5, side, side, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = ours(x)
+        assert torch.equal(out, plain(x))
+    out.sum().backward()
+    assert ours.weight.grad.dtype == torch.float64
+
+
 def test_large_maps_in_bfloat16_take_winograd_only_where_they_train(monkeypatch):
     taken = []
 
@@ -85,6 +96,16 @@ def test_large_maps_in_bfloat16_take_winograd_only_where_they_train(monkeypatch)
         allow_winograd(nn.Sequential(ours), False)
         ours(x)
     assert len(taken) == 1
+
+
+def test_what_is_compiled_is_the_library_s(monkeypatch):
+    monkeypatch.setattr(conv3x3, "conv3x3_native", lambda *_: True)
+    monkeypatch.setattr(conv3x3, "conv3x3", lambda x, weight: torch.zeros(1))
+    ours = Conv3x3(32, 32, 3, 1, 1, bias=False)
+    x = torch.randn(2, 32, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(x).shape == (1,)
+        assert torch.compile(ours, backend="eager")(x).shape == x.shape
 
 
 @pytest.mark.parametrize("name", ["resnet18", "compact"])
