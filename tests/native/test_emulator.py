@@ -292,12 +292,13 @@ def test_only_what_changed_is_compiled_again(tmp_path, monkeypatch):
     (tmp_path / "with").mkdir()
     for name in ("one", "two"):
         (tmp_path / f"{name}.cu").write_text(f'#include "number.h"\nstatic int {name};\n')
-    (tmp_path / "with" / "number.h").write_text("")
+    # Builds outlive a session of tests, and the next one may have a folder of the same name.
+    (tmp_path / "with" / "number.h").write_text(f"// {time.time_ns()}\n")
     first, names = built()
     assert names == ["libtwo.so", "one.o", "two.o"]
     assert built() == (first, [])
     (tmp_path / "two.cu").write_text('#include "number.h"\nstatic int other;\n')
     second, names = built()
     assert (second != first, names) == (True, ["libtwo.so", "two.o"])
-    (tmp_path / "with" / "number.h").write_text("static int in_header;\n")
+    (tmp_path / "with" / "number.h").write_text(f"static int in_header;  // {time.time_ns()}\n")
     assert built()[1] == ["libtwo.so", "one.o", "two.o"]
